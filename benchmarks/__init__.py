@@ -1,0 +1,1 @@
+"""Side-by-side timings and the PyTorch model they compare with."""

@@ -1,0 +1,5 @@
+"""The seed's model."""
+
+from mqc_jax.config import Config, DataConfig
+
+CONFIG = Config(data=DataConfig(tokenizer="quantile"))

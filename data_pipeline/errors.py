@@ -1,0 +1,41 @@
+"""What can go wrong, and the exit code each failure ends a command with.
+
+0 done · 2 usage or bad input · 3 damaged data or checkpoint · 4 numeric failure · 5 out of disk or memory ·
+143 stopped by a signal after a clean save. A message is one line: what is wrong, where, how to mend it.
+"""
+
+
+class MqcError(Exception):
+    """A failure the user can act on."""
+
+    exit_code = 1
+
+
+class BadInput(MqcError, ValueError):
+    """What the user gave cannot be used as it is."""
+
+    exit_code = 2
+
+
+class DamagedData(MqcError):
+    """A dataset or checkpoint on disk is not what was written."""
+
+    exit_code = 3
+
+
+class NumericFailure(MqcError):
+    """Training produced a number that is not finite."""
+
+    exit_code = 4
+
+
+class OutOfResources(MqcError):
+    """The disk or the memory is full."""
+
+    exit_code = 5
+
+
+class Stopped(MqcError):
+    """A signal ended the work, and everything was saved first."""
+
+    exit_code = 143

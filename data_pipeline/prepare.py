@@ -1,0 +1,39 @@
+"""From whatever the user named to a token dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_pipeline.bars import return_series
+from data_pipeline.dataset import TokenDataset, build_dataset, open_dataset, read_token_file
+from data_pipeline.sources import bundled, load_bars
+from data_pipeline.tokenizers.base import ReturnTokenizer
+
+
+def prepare(
+    source: str,
+    *,
+    tokenizer: str | ReturnTokenizer,
+    vocab_size: int,
+    train_end: str | None = None,
+    validation_end: str | None = None,
+) -> TokenDataset:
+    """Open or make the token dataset of `source`.
+
+    Args:
+      source: "bundled", a token dataset, a `.txt` file of token ids, a CSV file or a folder of them.
+      tokenizer: the name of the tokenizer to fit, or a fitted one; ignored where the source is tokens already.
+      vocab_size: bound on the ids of a `.txt` file.
+      train_end, validation_end: last training and validation dates, where the source is prices.
+
+    Raises BadInput or DamagedData, naming the file and the mend.
+    """
+    path = Path(source)
+    if (path / "manifest.json").is_file():
+        return open_dataset(path)
+    if path.suffix == ".txt" and path.is_file():
+        return read_token_file(path, vocab_size)
+    if source == "bundled":
+        train_end, validation_end = train_end or bundled.TRAIN_END, validation_end or bundled.VALIDATION_END
+    series = return_series(load_bars(source))
+    return build_dataset(series, source=source, tokenizer=tokenizer, train_end=train_end, validation_end=validation_end)

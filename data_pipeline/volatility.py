@@ -1,0 +1,114 @@
+"""Causal exponentially weighted volatility, and the float inputs made from it.
+
+The recursion exists twice, and a test holds the two together: `filter_returns` runs over a whole history with NumPy,
+`advance` takes one step in plain arithmetic on whatever arrays it is given, so that a jitted decoder can go on from
+where the history ended with the returns it has drawn itself.
+
+Variances are normalised weighted means of squared returns, so nothing has to be fitted and any asset, of any
+frequency, is on its own scale after the warm-up.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.signal import lfilter
+
+WARMUP = 60  # returns of every asset that only warm the filters up: neither trained on nor scored
+LAMBDA = 0.94  # RiskMetrics' daily decay, a half-life of 11 bars: the scale of the volatility tokenizer
+INPUT_NAMES = (
+    "log_volatility_3",
+    "log_volatility_11",
+    "log_volatility_40",
+    "log_volatility_160",
+    "z",
+    "abs_z",
+    "mean_z_3",
+    "mean_z_20",
+)
+
+_SCALE = 1  # which of the variance decays is LAMBDA
+_DECAY_V = np.array([0.5 ** (1 / 3), LAMBDA, 0.5 ** (1 / 40), 0.5 ** (1 / 160), 0.5 ** (1 / 1000)])
+_DECAY_M = np.array([0.5 ** (1 / 3), 0.5 ** (1 / 20)])
+_FLOOR = 0.1  # of the volatility of the last 1000 bars: a stale price must not make the next move infinite
+_TINY = 1e-12
+_PRIOR_WEIGHT, _PRIOR_VOLATILITY = 1e-6, 0.01  # gives the very first bar a scale; gone long before the warm-up ends
+_Z_LIMIT = 6.0  # inputs only: tokens and returns are never clipped
+
+
+class VolatilityState(NamedTuple):
+    """Everything later bars need to know of earlier ones; leading axes are free, so a batch of paths is one state."""
+
+    variance: Any  # (..., 5) unnormalised weighted sums of squared returns
+    weight: Any  # (..., 5) sums of the weights
+    mean_z: Any  # (..., 2) weighted means of standardised returns
+    z: Any  # (...) the last standardised return
+
+
+class Filtered(NamedTuple):
+    """`filter_returns` over T returns."""
+
+    volatility: np.ndarray  # (T,) known *before* each return
+    inputs: np.ndarray  # (T, 8) float32, known *after* each return, columns INPUT_NAMES
+    state: VolatilityState  # after the last return
+
+
+def filter_returns(returns: np.ndarray, typical_volatility: float = 1.0) -> Filtered:
+    """Run the filters over one asset's log returns, shape (T,).
+
+    `typical_volatility` only centres the log-volatility inputs.
+    """
+    square = np.concatenate([[_PRIOR_WEIGHT * _PRIOR_VOLATILITY**2], returns**2])
+    variance = np.stack([_weighted_sum(square, decay) for decay in _DECAY_V], axis=-1)
+    weight = 1 - (1 - _PRIOR_WEIGHT) * _DECAY_V ** np.arange(len(square))[:, None]
+    volatility = next_volatility(VolatilityState(variance[:-1], weight[:-1], None, None))
+    z = returns / volatility
+    mean_z = np.stack([_weighted_sum(np.concatenate([[0.0], z]), decay) for decay in _DECAY_M], axis=-1)[1:]
+    after = VolatilityState(variance[1:], weight[1:], mean_z, z)
+    last = VolatilityState(variance[-1], weight[-1], *(mean_z[-1], z[-1]) if len(z) else (np.zeros(2), np.zeros(())))
+    return Filtered(volatility, inputs_from(after, typical_volatility).astype(np.float32), last)
+
+
+def _weighted_sum(values: np.ndarray, decay: float) -> np.ndarray:
+    """s_0 = values_0, s_t = decay s_{t-1} + (1 - decay) values_t."""
+    start = np.array([decay * values[0]])
+    return np.concatenate([values[:1], lfilter([1 - decay], [1, -decay], values[1:], zi=start)[0]])
+
+
+def steady_state(volatility: float) -> VolatilityState:
+    """The state after a long calm at `volatility`: where paths start that have no history."""
+    return VolatilityState(
+        np.full(len(_DECAY_V), volatility**2), np.ones(len(_DECAY_V)), np.zeros(len(_DECAY_M)), np.zeros(())
+    )
+
+
+def advance(state: VolatilityState, log_return: Any) -> VolatilityState:
+    """The state one bar later; NumPy or JAX arrays alike."""
+    square = log_return**2
+    z = log_return / next_volatility(state)
+    return VolatilityState(
+        variance=_DECAY_V * state.variance + (1 - _DECAY_V) * square[..., None],
+        weight=_DECAY_V * state.weight + (1 - _DECAY_V),
+        mean_z=_DECAY_M * state.mean_z + (1 - _DECAY_M) * z[..., None],
+        z=z,
+    )
+
+
+def next_volatility(state: VolatilityState) -> Any:
+    """Volatility of the next return, shape (...), from a state of the returns before it."""
+    return _volatilities(state)[..., _SCALE]
+
+
+def inputs_from(state: VolatilityState, typical_volatility: float) -> Any:
+    """The float inputs a model reads after the bar that led to `state`, shape (..., 8)."""
+    xp = state.variance.__array_namespace__()
+    log_volatility = xp.log(_volatilities(state)[..., :4] / typical_volatility)
+    z = xp.clip(state.z, -_Z_LIMIT, _Z_LIMIT)[..., None]
+    return xp.concat([log_volatility, z, xp.abs(z), state.mean_z], axis=-1)
+
+
+def _volatilities(state: VolatilityState) -> Any:
+    xp = state.variance.__array_namespace__()
+    volatility = (state.variance / state.weight) ** 0.5
+    return xp.maximum(volatility, _FLOOR * volatility[..., -1:] + _TINY)

@@ -1,0 +1,116 @@
+"""Checkpoints on disk: Orbax keeps the latest two and the best by validation loss.
+
+Arrays are stored by their path in the tree (`.blocks.attention.query`), so a checkpoint can be read without the code
+that wrote it. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import orbax.checkpoint as ocp
+from jax.tree_util import keystr, tree_flatten_with_path
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from data_pipeline.errors import DamagedData
+
+Tree = TypeVar("Tree")
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save at INFO and WARNING
+
+
+def _validation_loss(metrics: dict[str, float] | None) -> float:
+    """What Orbax sorts by; a NaN there would delete the best checkpoint."""
+    loss = (metrics or {}).get("validation_loss")
+    return loss if loss is not None and math.isfinite(loss) else math.inf
+
+
+class Checkpoints:
+    """The checkpoints of one run; use as a context manager."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        keep = preservation_policy.AnyPreservationPolicy(
+            [
+                preservation_policy.LatestN(2),
+                preservation_policy.BestN(
+                    get_metric_fn=_validation_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False
+                ),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_validation_loss,
+            best_mode="min",
+            preservation_policy=keep,
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=False,
+        )
+        try:
+            self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
+        except (ValueError, OSError) as error:
+            raise DamagedData(f"{directory}: the checkpoints cannot be listed ({error})") from None
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest checkpoint."""
+        return self._manager.latest_step()
+
+    @property
+    def best(self) -> int | None:
+        """Step of the checkpoint with the lowest validation loss; without any such loss, the newest."""
+        return self._manager.best_step() or self.latest
+
+    def save(self, step: int, model: Any, optimizer: Any, progress: dict, validation_loss: float | None) -> None:
+        """Write everything training needs to go on from `step`; on return it is on disk."""
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave(_by_path(model)),
+                optimizer=ocp.args.StandardSave(_by_path(optimizer)),
+                progress=ocp.args.JsonSave(progress),
+            ),
+            metrics=None if validation_loss is None else {"validation_loss": validation_loss},
+            force=True,
+        )
+
+    def restore_model(self, step: int, like: Tree) -> Tree:
+        """The model of `step`; `like` has its structure, shapes and types. Raises DamagedData."""
+        return self._restore(step, model=like)["model"]
+
+    def restore(self, step: int, model: Tree, optimizer: Any) -> tuple[Tree, Any, dict]:
+        """Model, optimizer state and progress of `step`. Raises DamagedData."""
+        items = self._restore(step, progress=True, model=model, optimizer=optimizer)
+        return items["model"], items["optimizer"], items["progress"]
+
+    def _restore(self, step: int, progress: bool = False, **trees: Any) -> dict[str, Any]:
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+        def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+
+        wanted = {name: {path: abstract(leaf) for path, leaf in _by_path(tree).items()} for name, tree in trees.items()}
+        args: dict[str, Any] = {name: ocp.args.StandardRestore(paths) for name, paths in wanted.items()}
+        if progress:
+            args["progress"] = ocp.args.JsonRestore()
+        try:
+            found = self._manager.restore(step, args=ocp.args.Composite(**args))
+        except (ValueError, KeyError, OSError, TypeError, json.JSONDecodeError) as error:
+            reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+            raise DamagedData(f"{self.directory}: step {step} cannot be read as this model ({reason})") from None
+        leaves = {name: [found[name][path] for path in paths] for name, paths in wanted.items()}
+        rebuilt = {name: jax.tree.unflatten(jax.tree.structure(trees[name]), leaves[name]) for name in trees}
+        return rebuilt | ({"progress": found["progress"]} if progress else {})
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+    return {keystr(path).removesuffix(".value"): leaf for path, leaf in tree_flatten_with_path(tree)[0]}

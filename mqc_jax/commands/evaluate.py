@@ -1,0 +1,116 @@
+"""`evaluate`: the score of a run on dates it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from data_pipeline import BadInput, TokenDataset, prepare
+from data_pipeline.tokenizers.base import ReturnTokenizer
+from mqc_jax.commands.device import Device, use_device
+from mqc_jax.flags import parse
+from mqc_jax.run import Run, load_run, open_run_dataset, read_metrics
+
+
+@dataclass(frozen=True)
+class EvaluateFlags:
+    """Score a run beside the laws it has to beat. Training dates are never scored."""
+
+    checkpoint: str = "runs/daily"
+    """Run directory."""
+    split: Literal["test", "validation"] = "test"
+    """Which dates to score."""
+    data_file: str | None = None
+    """Score these prices or tokens instead, cut by the run's tokenizer and at the run's dates."""
+    seq_len: int | None = None
+    """Length of the windows; default: the model's context. Attention never looks back further than that."""
+    device: Device = "auto"
+    """Where to compute."""
+    json: str | None = None
+    """Also write the figures to this file; '-' is the standard output."""
+
+
+def flags(argv: Sequence[str]) -> EvaluateFlags:
+    given = parse(EvaluateFlags, argv, "evaluate.py")
+    if given.seq_len is not None and given.seq_len < 1:
+        raise BadInput(f"--seq_len {given.seq_len} must be 1 or more")
+    return given
+
+
+def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
+    """Score and print."""
+    from mqc_jax.evaluation import evaluate
+    from mqc_jax.model import count_parameters
+
+    use_device(flags.device)
+    loaded = load_run(flags.checkpoint)
+    if flags.data_file is None:
+        dataset = open_run_dataset(flags.checkpoint, loaded.config)
+    else:
+        dataset = _other_data(flags.data_file, loaded)
+    context = loaded.config.model.sequence_len
+    if flags.seq_len is not None and flags.seq_len > context:
+        console.print(f"windows of {flags.seq_len}, each position sees the {context} tokens up to it", highlight=False)
+    figures = evaluate(loaded.model, dataset, flags.split, seq_len=flags.seq_len)
+    lines = read_metrics(flags.checkpoint)
+    n_parameters = count_parameters(loaded.model)
+    _print(figures, f"{flags.checkpoint} on {dataset.manifest['source']}, {n_parameters:,} parameters", console)
+    return {
+        "run": flags.checkpoint,
+        "source": dataset.manifest["source"],
+        "splits": dataset.manifest["splits"],
+        "n_parameters": n_parameters,
+        "train_seconds": lines[-1]["seconds"] if lines else None,
+        flags.split: figures,
+    }
+
+
+def _other_data(source: str, run: Run) -> TokenDataset:
+    splits = run.manifest["splits"]
+    tokenizer = run.tokenizer if isinstance(run.tokenizer, ReturnTokenizer) else run.config.data.tokenizer
+    dataset = prepare(
+        source,
+        tokenizer=tokenizer,
+        vocab_size=run.config.model.vocab_size,
+        train_end=splits.get("train_end"),
+        validation_end=splits.get("validation_end"),
+    )
+    if dataset.tokenizer.to_json() != run.tokenizer.to_json():
+        raise BadInput(f"{source}: cut by another tokenizer than {Path(run.config.data.data)}; give prices instead")
+    return dataset
+
+
+def _print(figures: dict[str, Any], title: str, console: Console) -> None:
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column(f"{figures['split']}, {figures['n_targets']:,} returns")
+    for name in ("model", "unigram", "adaptive unigram", "token histogram"):
+        table.add_column(name, justify="right")
+    nats = [
+        figures[key]
+        for key in (
+            "nats_per_token",
+            "unigram_nats_per_token",
+            "adaptive_unigram_nats_per_token",
+            "token_histogram_nats_per_token",
+        )
+    ]
+    table.add_row("cross-entropy, nats/token", *(f"{n:.4f}" for n in nats))
+    table.add_row("perplexity", f"{figures['perplexity']:.2f}")
+    table.add_row("next-token accuracy", f"{figures['top1_accuracy']:.2%}")
+    table.add_row("top-5 accuracy", f"{figures['top5_accuracy']:.2%}")
+    console.print(table)
+    for name in ("unigram", "adaptive_unigram"):
+        bits = figures[f"bits_gained_over_{name}"]
+        error = figures.get(f"bits_gained_over_{name}_standard_error")
+        on = f" on {figures['shared_bins']['n_bins']} shared bins" if "shared_bins" in figures else ""
+        spread = "" if error is None else f" (standard error {error:.4f})"
+        verdict = "" if error is None or bits > 1.96 * error else ": no edge over it"
+        console.print(
+            f"bits gained per return over the {name.replace('_', ' ')}{on}: {bits:+.4f}{spread}{verdict}",
+            highlight=False,
+        )

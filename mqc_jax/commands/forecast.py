@@ -1,0 +1,134 @@
+"""`forecast`: bands for the price of one asset of the run, from simulated paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from data_pipeline import BadInput, TokenDataset
+from data_pipeline.tokenizers.base import ReturnTokenizer
+from mqc_jax.commands.device import Device, use_device
+from mqc_jax.flags import parse
+from mqc_jax.run import load_run, open_run_dataset
+
+BARS_SHOWN = 252  # a year of days before the cut-off
+QUANTILES = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
+
+
+@dataclass(frozen=True)
+class ForecastFlags:
+    """Simulate the next bars of one asset of the run, and print and draw the bands they fill."""
+
+    checkpoint: str = "runs/daily"
+    """Run directory."""
+    asset: str | None = None
+    """Which asset of the run; default: its first."""
+    as_of: str | None = None
+    """Forecast as if this were today, a date like 2018-11-30; default: after the last bar."""
+    horizon: int = 20
+    """Bars ahead."""
+    n_paths: int = 1000
+    """Paths to simulate; path i depends on --seed and i only."""
+    seed: int = 0
+    """Seed of the paths."""
+    plot: str | None = None
+    """Write a picture to this PNG file."""
+    device: Device = "auto"
+    """Where to compute."""
+    json: str | None = None
+    """Also write the figures to this file; '-' is the standard output."""
+
+
+def flags(argv: Sequence[str]) -> ForecastFlags:
+    given = parse(ForecastFlags, argv, "mqc forecast")
+    for name, most in (("horizon", 10_000), ("n_paths", 1_000_000)):
+        if not 1 <= getattr(given, name) <= most:
+            raise BadInput(f"--{name} {getattr(given, name)} must be from 1 to {most}")
+    return given
+
+
+def run(flags: ForecastFlags, console: Console) -> dict[str, Any]:
+    """Simulate, print, draw."""
+    import jax
+
+    from mqc_jax.decoding import Sampler
+    from mqc_jax.forecasting import History, path_returns, sample_tokens
+    from mqc_jax.forecasting.plots import fan_chart
+
+    use_device(flags.device)
+    loaded = load_run(flags.checkpoint)
+    tokenizer = loaded.tokenizer
+    dataset = open_run_dataset(flags.checkpoint, loaded.config)
+    if not isinstance(tokenizer, ReturnTokenizer) or dataset.market is None:
+        raise BadInput(f"{flags.checkpoint}: trained on bare token ids, so nothing is known of prices; train on prices")
+    market = dataset.market
+    asset, begin, cutoff, end = _cutoff(dataset, market.times, flags)
+    history = History.of_returns(
+        tokenizer, np.asarray(market.returns[begin : cutoff + 1]), loaded.config.model.sequence_len
+    )
+    tokens = sample_tokens(
+        loaded.model,
+        tokenizer,
+        history,
+        jax.random.key(flags.seed),
+        steps=flags.horizon,
+        n_paths=flags.n_paths,
+        sampler=Sampler(),
+    )
+    log_returns = path_returns(tokenizer, history, tokens)
+    paths = float(market.closes[cutoff]) * np.exp(np.cumsum(log_returns, axis=1))
+    last_bar = str(np.datetime_as_string(market.times[cutoff], "D"))
+    if flags.plot:
+        shown = slice(max(begin, cutoff - BARS_SHOWN), min(end, cutoff + 1 + flags.horizon))
+        fan_chart(
+            Path(flags.plot),
+            title=f"{asset}: {flags.horizon} bars ahead, {flags.n_paths:,} simulated paths",
+            times=np.asarray(market.times[shown]),
+            prices=np.asarray(market.closes[shown]),
+            cutoff=cutoff - shown.start,
+            paths=paths,
+        )
+    bands = np.quantile(paths, QUANTILES, axis=0)
+    _print(asset, last_bar, float(market.closes[cutoff]), bands, console)
+    return {
+        "asset": asset,
+        "last_bar": last_bar,
+        "last_price": float(market.closes[cutoff]),
+        "n_paths": flags.n_paths,
+        "price_quantiles_by_bar": {f"{q:g}": band.tolist() for q, band in zip(QUANTILES, bands, strict=True)},
+    }
+
+
+def _cutoff(dataset: TokenDataset, times: np.ndarray, flags: ForecastFlags) -> tuple[str, int, int, int]:
+    """The asset, its first row, the last row the forecast may see, and its end."""
+    asset = flags.asset or dataset.assets[0]
+    if asset not in dataset.assets:
+        raise BadInput(f"--asset {asset}: not in this run; choose one of {', '.join(dataset.assets)}")
+    begin, train, _, _, end = (int(row) for row in dataset.segments[dataset.assets.index(asset)])
+    if flags.as_of is None:
+        return asset, begin, end - 1, end
+    try:
+        day = np.datetime64(flags.as_of, "D") + np.timedelta64(1, "D")
+    except ValueError:
+        raise BadInput(f"--as_of {flags.as_of}: not a date like 2018-11-30") from None
+    cutoff = begin + int(np.searchsorted(times[begin:end], day.astype("datetime64[ns]"))) - 1
+    if cutoff < train:
+        first = np.datetime_as_string(times[train], "D")
+        raise BadInput(f"--as_of {flags.as_of}: too little history of {asset}; the first possible day is {first}")
+    return asset, begin, cutoff, end
+
+
+def _print(asset: str, last_bar: str, price: float, bands: np.ndarray, console: Console) -> None:
+    table = Table(title=f"{asset} after {last_bar} at {price:,.2f}", title_justify="left", box=None)
+    table.add_column("bars ahead", justify="right")
+    for q in QUANTILES:
+        table.add_column("median" if q == 0.5 else f"{q:.1%}", justify="right")
+    for ahead in sorted({1, min(5, bands.shape[1]), bands.shape[1]}):
+        table.add_row(str(ahead), *(f"{band[ahead - 1]:,.2f}" for band in bands))
+    console.print(table)

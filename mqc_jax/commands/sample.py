@@ -1,0 +1,120 @@
+"""`sample`: tokens that the model finds plausible behind a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from data_pipeline import BadInput
+from data_pipeline.dataset import check_ids
+from data_pipeline.tokenizers.base import ReturnTokenizer
+from mqc_jax.commands.device import Device, use_device
+from mqc_jax.flags import parse
+from mqc_jax.run import Run, load_run, open_run_dataset
+
+
+@dataclass(frozen=True)
+class SampleFlags:
+    """Draw continuations of a prompt. The defaults draw from the model's own law."""
+
+    checkpoint: str = "runs/daily"
+    """Run directory."""
+    seed_tokens: str | None = None
+    """Prompt, as space-separated ids; default: the last tokens of the run's first asset."""
+    num_generate: int = 50
+    """Tokens to draw per sample."""
+    num_samples: int = 3
+    """Samples to draw; sample i depends on --seed and i only."""
+    temperature: float = 1.0
+    """Below 1 sharpens, above 1 flattens, 0 takes the likeliest token."""
+    top_k: int | None = None
+    """Keep the k likeliest tokens only."""
+    top_p: float | None = None
+    """Keep the likeliest tokens that together hold this probability."""
+    seed: int = 0
+    """Seed of the draws."""
+    device: Device = "auto"
+    """Where to compute."""
+    json: str | None = None
+    """Also write the figures to this file; '-' is the standard output."""
+
+
+def flags(argv: Sequence[str]) -> SampleFlags:
+    given = parse(SampleFlags, argv, "sample.py")
+    for name in ("num_generate", "num_samples"):
+        if not 1 <= getattr(given, name) <= 100_000:
+            raise BadInput(f"--{name} {getattr(given, name)} must be from 1 to 100000")
+    return given
+
+
+def run(flags: SampleFlags, console: Console) -> dict[str, Any]:
+    """Sample and print."""
+    import jax
+
+    from mqc_jax.decoding import Sampler
+    from mqc_jax.forecasting import History, path_returns, sample_tokens
+
+    try:
+        sampler = Sampler(flags.temperature, flags.top_k, flags.top_p)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    use_device(flags.device)
+    loaded = load_run(flags.checkpoint)
+    if flags.seed_tokens is None:
+        history = _last_history(flags.checkpoint, loaded)
+    else:
+        history = History.of_tokens(loaded.tokenizer, _prompt(flags.seed_tokens, loaded))
+    tokens = sample_tokens(
+        loaded.model,
+        loaded.tokenizer,
+        history,
+        jax.random.key(flags.seed),
+        steps=flags.num_generate,
+        n_paths=flags.num_samples,
+        sampler=sampler,
+    )
+    figures: dict[str, Any] = {"prompt": history.tokens.tolist(), "samples": tokens.tolist()}
+    shown = history.tokens[-10:].tolist()
+    console.print(f"prompt ({len(history.tokens)} tokens): {'… ' * (len(history.tokens) > 10)}{_words(shown)}")
+    returns = None
+    if isinstance(loaded.tokenizer, ReturnTokenizer):
+        returns = path_returns(loaded.tokenizer, history, tokens)
+        figures["log_returns"] = returns.tolist()
+    for i, sample in enumerate(tokens):
+        total = "" if returns is None else f" ({np.expm1(returns[i].sum()):+.1%} over {flags.num_generate} steps)"
+        console.print(f"sample {i + 1}{total}: {_words(sample)}", highlight=False)
+    return figures
+
+
+def _words(tokens: Sequence[int] | np.ndarray) -> str:
+    return " ".join(str(token) for token in tokens)
+
+
+def _prompt(text: str, run: Run) -> np.ndarray:
+    words = text.split()
+    try:
+        tokens = np.array(words, np.int64)
+    except (ValueError, OverflowError):
+        raise BadInput(f"--seed_tokens {text!r}: not space-separated integers like '80 81 83 89 66'") from None
+    if not len(tokens):
+        raise BadInput("--seed_tokens is empty; give at least one token id")
+    check_ids(tokens, run.tokenizer.vocab_size, "--seed_tokens")
+    context = run.config.model.sequence_len
+    if len(tokens) > context:
+        raise BadInput(f"--seed_tokens: {len(tokens)} tokens, the context holds {context}; give the last {context}")
+    return tokens.astype(np.int32)
+
+
+def _last_history(checkpoint: str, run: Run):
+    from mqc_jax.forecasting import History
+
+    dataset = open_run_dataset(checkpoint, run.config)
+    begin, train, _, _, end = dataset.segments[0]
+    context = run.config.model.sequence_len
+    if dataset.market is None or not isinstance(run.tokenizer, ReturnTokenizer):
+        return History.of_tokens(run.tokenizer, np.asarray(dataset.tokens[max(train, end - context) : end], np.int32))
+    return History.of_returns(run.tokenizer, np.asarray(dataset.market.returns[begin:end]), context)

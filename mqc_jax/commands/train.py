@@ -1,0 +1,154 @@
+"""`train`: prices or tokens in, a run directory out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from configs import PRESETS
+from data_pipeline import TokenDataset, open_dataset, prepare, write_dataset
+from data_pipeline.errors import BadInput
+from data_pipeline.tokenizers import TokenIds
+from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
+from mqc_jax.flags import parse
+from mqc_jax.run import new_model, open_run_dataset, read_config, write_run_head
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Train a model. Every default comes from the preset named by --config."""
+
+    config: str = "daily"
+    """Preset: daily (default), tiny, seed or reference."""
+    out: str | None = None
+    """Run directory to write; default: runs/<preset>, or the next free name."""
+    resume: bool = False
+    """Go on from the newest checkpoint of the run in --out, as if it had never stopped."""
+    json: str | None = None
+    """Also write the figures to this file; '-' is the standard output."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class _First:
+    config: str | None = None
+    out: str | None = None
+    resume: bool = False
+
+
+def flags(argv: Sequence[str]) -> TrainFlags:
+    """Flags on top of a preset, or, with --resume, on top of the run's own configuration."""
+    preset, out, resume = _peek(argv)
+    if preset not in PRESETS:
+        raise BadInput(f"--config {preset}: no such preset; choose one of {', '.join(PRESETS)}")
+    out = out or f"runs/{preset}"
+    start = read_config(Path(out)) if resume else PRESETS[preset]
+    default = TrainFlags(preset, out, resume, None, start.model, start.data, start.train)
+    given = parse(TrainFlags, argv, "train.py", default)
+    changed = [
+        name
+        for part in ("model", "data", "train")
+        for name, value in vars(getattr(given, part)).items()
+        if resume and value != getattr(getattr(start, part), name)
+    ]
+    if changed:
+        raise BadInput(f"--resume continues {out} as it was configured; leave out --{' --'.join(changed)}")
+    explicit = any(word.split("=")[0] == "--out" for word in argv)
+    return given if explicit or resume else replace(given, out=None)
+
+
+def _peek(argv: Sequence[str]) -> tuple[str, str | None, bool]:
+    """The flags on which the other defaults depend."""
+    found: dict[str, str] = {}
+    for word, after in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        found[name] = value if equals else after
+    return found.get("--config", "daily"), found.get("--out"), "--resume" in found
+
+
+def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
+    """Prepare the data, train, and say where the run is."""
+    from mqc_jax.training import train
+
+    config = Config(flags.model, flags.data, flags.train)
+    if flags.resume:
+        out = Path(flags.out or "")
+        dataset = open_run_dataset(out, config)
+        console.print(f"resuming {out}", highlight=False)
+    else:
+        out = _new_directory(flags, console)
+        config, dataset = _prepare(config, console)
+        _begin(out, config, dataset)
+    _describe(config, dataset, console)
+    summary = train(config, dataset, out, resume=flags.resume, console=console)
+    best = summary.best_validation_loss
+    console.print(
+        f"{out}: {summary.n_parameters:,} parameters, {summary.steps} steps in {summary.train_seconds:.1f} s"
+        + ("" if best is None else f", best validation loss {best:.4f} nats/token at epoch {summary.best_epoch}"),
+        highlight=False,
+    )
+    return {
+        "run": str(out),
+        "n_parameters": summary.n_parameters,
+        "steps": summary.steps,
+        "train_seconds": summary.train_seconds,
+        "best_validation_nats_per_token": best,
+        "best_epoch": summary.best_epoch,
+    }
+
+
+def _new_directory(flags: TrainFlags, console: Console) -> Path:
+    if flags.out is not None:
+        if Path(flags.out).exists():
+            raise BadInput(f"{flags.out} exists; go on with it by --resume, or choose another --out")
+        return Path(flags.out)
+    first = Path("runs") / flags.config
+    free = next(p for i in range(1, 10_000) if not (p := first if i == 1 else Path(f"{first}-{i}")).exists())
+    if free != first:
+        console.print(f"{first} exists and stays as it is; this run goes to {free}", highlight=False)
+    return free
+
+
+def _prepare(config: Config, console: Console) -> tuple[Config, TokenDataset]:
+    dataset = prepare(
+        config.data.data,
+        tokenizer=config.data.tokenizer,
+        vocab_size=config.model.vocab_size,
+        train_end=config.data.train_end,
+        validation_end=config.data.validation_end,
+    )
+    if isinstance(dataset.tokenizer, TokenIds) and (config.model.inputs or config.model.ordinal):
+        config = replace(config, model=replace(config.model, inputs=False, ordinal=False))
+        console.print(
+            f"{config.data.data} holds bare token ids, no returns: inputs and ordinal are off", highlight=False
+        )
+    return config, dataset
+
+
+def _begin(out: Path, config: Config, dataset: TokenDataset) -> None:
+    """Check that model and data fit before anything is written, then write the head of the run."""
+    import jax
+
+    dataset.window_starts(config.model.sequence_len)
+    jax.eval_shape(lambda: new_model(config.model, dataset.tokenizer, jax.random.key(0)))
+    out.mkdir(parents=True)
+    if not (Path(config.data.data) / "manifest.json").is_file():
+        write_dataset(dataset, out / "dataset")
+        open_dataset(out / "dataset")
+    write_run_head(out, config, dataset.tokenizer, dataset.manifest)
+
+
+def _describe(config: Config, dataset: TokenDataset, console: Console) -> None:
+    sizes = {split: len(dataset.rows(split)) for split in ("train", "validation", "test")}
+    assets = dataset.assets if len(dataset.assets) <= 5 else [*dataset.assets[:4], f"… {len(dataset.assets)} in all"]
+    console.print(
+        f"{config.data.data} ({', '.join(assets)}): {sizes['train']:,} training, {sizes['validation']:,} validation, "
+        f"{sizes['test']:,} test tokens, {dataset.tokenizer.kind} tokenizer",
+        highlight=False,
+    )

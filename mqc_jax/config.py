@@ -1,0 +1,143 @@
+"""What a run is, in frozen dataclasses: checked when built, flags on the command line, JSON on disk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _require_positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(value > 0, f"{name}={value} must be above 0")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network. The defaults are the seed's: 25,296,896 parameters."""
+
+    sequence_len: int = 512
+    """Context: how many tokens attention looks back."""
+    vocab_size: int = 128
+    """Number of tokens."""
+    n_layer: int = 8
+    """Number of transformer blocks."""
+    n_head: int = 8
+    """Number of query heads."""
+    n_kv_head: int = 8
+    """Number of key and value heads; fewer than n_head shares them in groups."""
+    n_embd: int = 512
+    """Width of the residual stream."""
+    inputs: bool = False
+    """Read volatility inputs beside each token."""
+    ordinal: bool = False
+    """Treat tokens as numbers: embed and predict them through smooth functions of their bins' mean values."""
+    dropout: float = 0.0
+    """Share of the embedding and of each block's output dropped in training."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the matrix products; parameters, softmax, norms and loss stay float32."""
+    rope_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the rotary tables; the original rounds them to bfloat16."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd")
+        _require(
+            self.n_embd % self.n_head == 0,
+            f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}; "
+            f"try --n_embd {self.n_head * -(-self.n_embd // self.n_head)}",
+        )
+        _require(
+            self.head_dim % 2 == 0,
+            f"n_embd={self.n_embd} / n_head={self.n_head} gives heads of odd size {self.head_dim}, which cannot be "
+            f"rotated in pairs; try --n_embd {self.n_embd + self.n_head}",
+        )
+        _require(
+            self.n_head % self.n_kv_head == 0,
+            f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; try --n_kv_head {self.n_head}",
+        )
+        _require(0 <= self.dropout < 1, f"dropout={self.dropout} must be in [0, 1)")
+
+    @property
+    def head_dim(self) -> int:
+        return self.n_embd // self.n_head
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """The vocabulary rounded up to a multiple of 64, as the original's tables are."""
+        return 64 * -(-self.vocab_size // 64)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which prices, cut into which tokens, split at which dates."""
+
+    data: str = "bundled"
+    """'bundled', a CSV file or a folder of them, a token dataset, or a text file of token ids."""
+    tokenizer: Literal["volatility", "quantile"] = "volatility"
+    """How returns become tokens; ignored where the data is tokens already."""
+    train_end: str | None = None
+    """Last training date; default: 70 % of the bars lie before it (bundled: 2010-12-31)."""
+    validation_end: str | None = None
+    """Last validation date; default: 85 % of the bars lie before it (bundled: 2013-12-31)."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the network is fitted. The defaults are the original train.py's."""
+
+    num_epochs: int = 10
+    """Passes over the training tokens (each token is seen about twice per pass: windows overlap by half)."""
+    batch_size: int = 32
+    """Windows per step."""
+    learning_rate: float = 5e-4
+    """Peak learning rate of AdamW."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up from 0."""
+    schedule: Literal["step", "epoch"] = "step"
+    """Lower the cosine learning rate after every step, or once per epoch as the original does."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW."""
+    beta1: float = 0.9
+    """AdamW's decay of the first moment."""
+    beta2: float = 0.95
+    """AdamW's decay of the second moment."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global norm."""
+    patience: int = 0
+    """Stop after this many epochs without a better validation loss; 0 trains all epochs."""
+    seed: int = 0
+    """Seed of the weights, the batches and the dropout."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "num_epochs", "batch_size", "learning_rate", "max_grad_norm")
+        for name in ("warmup_steps", "weight_decay", "patience", "seed"):
+            _require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
+        for name in ("beta1", "beta2"):
+            _require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Config:
+        """Rebuild from `to_json`. Raises ValueError naming fields that are missing, unknown or out of range."""
+        parts = {}
+        for part, kind in (("model", ModelConfig), ("data", DataConfig), ("train", TrainConfig)):
+            known, given = {f.name for f in fields(kind)}, set(value.get(part, {}))
+            _require(known == given, f"{part}: fields {sorted(known ^ given)} are missing or unknown")
+            parts[part] = kind(**value[part])
+        return cls(**parts)

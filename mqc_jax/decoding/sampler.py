@@ -1,0 +1,56 @@
+"""How a token is drawn from logits: greedy, temperature, top-k, top-p."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Keep the `top_k` likeliest tokens, divide by `temperature`, keep the `top_p` nucleus, draw.
+
+    `temperature=0` takes the likeliest token. The order is the seed's. Anything but the defaults changes the law that
+    the model predicts: fine for exploring, wrong for risk. Raises ValueError for values out of range.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature={self.temperature} must be 0 (greedy) or above; 1 is the model's own law")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k={self.top_k} keeps no token; give 1 or more, or leave it out to keep all")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p={self.top_p} must be in (0, 1]; leave it out to keep all tokens")
+
+    def __call__(self, key_B: Array, logits_BV: Array) -> Array:
+        """One token per row, int32 (B,), each drawn with the row's own key."""
+        if self.temperature == 0:
+            return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+        if self.top_k is not None:
+            logits_BV = keep_top_k(logits_BV, self.top_k)
+        logits_BV = logits_BV / self.temperature
+        if self.top_p is not None:
+            logits_BV = keep_top_p(logits_BV, self.top_p)
+        return jax.vmap(jax.random.categorical)(key_B, logits_BV).astype(jnp.int32)
+
+
+def keep_top_k(logits_BV: Array, k: int) -> Array:
+    """Logits with all but the k largest of each row at −inf; ties with the k-th stay."""
+    least_B1 = jax.lax.top_k(logits_BV, min(k, logits_BV.shape[-1]))[0][:, -1:]
+    return jnp.where(logits_BV >= least_B1, logits_BV, -jnp.inf)
+
+
+def keep_top_p(logits_BV: Array, p: float) -> Array:
+    """Logits with all but the smallest set of likeliest tokens that holds probability p at −inf."""
+    sorted_BV = -jnp.sort(-logits_BV, axis=-1)
+    probability_BV = jax.nn.softmax(sorted_BV, axis=-1)
+    likelier_BV = jnp.cumsum(probability_BV, axis=-1) - probability_BV
+    least_B1 = jnp.min(jnp.where(likelier_BV < p, sorted_BV, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits_BV >= least_B1, logits_BV, -jnp.inf)

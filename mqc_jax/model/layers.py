@@ -1,0 +1,38 @@
+"""The pieces every block shares: the one matrix product, the norm, dropout, the initialisation.
+
+Axis letters of this package: B batch  T time  S cached time  D width  N heads  K key-value heads  H head width
+F float inputs  V vocabulary  P functions of the ordinal basis  L layers.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+EPSILON = float(jnp.finfo(jnp.float32).eps)
+
+
+def linear(x: Array, weight: Array, dtype: DTypeLike) -> Array:
+    """x @ weight with operands in `dtype` and sums in float32; returns `dtype`. No bias."""
+    return jnp.dot(x.astype(dtype), weight.astype(dtype), preferred_element_type=jnp.float32).astype(dtype)
+
+
+def rms_norm(x: Array) -> Array:
+    """x over its root mean square along the last axis, taken in float32; no parameters."""
+    x32 = x.astype(jnp.float32)
+    return (x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + EPSILON)).astype(x.dtype)
+
+
+def dropout(x: Array, rate: float, key: Array | None) -> Array:
+    """Zero each element with probability `rate` and scale up the rest; without a key, the identity."""
+    if key is None or rate == 0:
+        return x
+    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0).astype(x.dtype)
+
+
+def init_linear(key: Array, fan_in: int, fan_out: int) -> Array:
+    """The seed's rule: normal with std = min(1, √(fan_out / fan_in)) / √fan_in, shape (fan_in, fan_out)."""
+    std = min(1.0, (fan_out / fan_in) ** 0.5) / fan_in**0.5
+    return std * jax.random.normal(key, (fan_in, fan_out))

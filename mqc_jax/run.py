@@ -1,0 +1,110 @@
+"""The run directory: what training writes and everything else reads.
+
+config.json      the resolved configuration          metrics.jsonl   one line per epoch
+tokenizer.json   fitted on the training dates        checkpoints/    Orbax: the latest two and the best
+manifest.json    the data: source, splits, SHA-256   dataset/        the tokens, when training prepared them
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+
+from data_pipeline import BadInput, DamagedData, TokenDataset, Tokenizer, open_dataset, tokenizer_from_json
+from data_pipeline.dataset import read_json, write_json
+from data_pipeline.tokenizers import ReturnTokenizer
+from data_pipeline.volatility import INPUT_NAMES
+from mqc_jax.checkpoint import Checkpoints
+from mqc_jax.config import Config, ModelConfig
+from mqc_jax.model import GPT, Bins
+
+
+class Run(NamedTuple):
+    """A trained model and all that is needed to use it."""
+
+    model: GPT
+    config: Config
+    tokenizer: Tokenizer
+    manifest: dict[str, Any]
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a run directory, with the weights of its best validation loss.
+
+    Raises BadInput when the path is no run directory, DamagedData when a part of it cannot be read.
+    """
+    path = Path(path)
+    config = read_config(path)
+    tokenizer = tokenizer_from_json(read_json(path / "tokenizer.json"), str(path / "tokenizer.json"))
+    template = jax.eval_shape(lambda: new_model(config.model, tokenizer, jax.random.key(0)))
+    with Checkpoints(path / "checkpoints") as checkpoints:
+        if checkpoints.best is None:
+            raise DamagedData(f"{path}: no checkpoint was finished; train again, or resume with --resume")
+        model = checkpoints.restore_model(checkpoints.best, template)
+    return Run(model, config, tokenizer, read_json(path / "manifest.json"))
+
+
+def read_config(path: Path) -> Config:
+    """The configuration of a run. Raises BadInput when the path is no run directory."""
+    if not (path / "config.json").is_file():
+        what = "no config.json here" if path.is_dir() else "no such folder"
+        raise BadInput(f"{path}: {what}, so no run; train one with 'python train.py --out {path}'")
+    try:
+        return Config.from_json(read_json(path / "config.json"))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedData(f"{path / 'config.json'}: {error}") from None
+
+
+def write_run_head(path: Path, config: Config, tokenizer: Tokenizer, manifest: dict[str, Any]) -> None:
+    """Write what is known before the first step."""
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "tokenizer.json", tokenizer.to_json())
+    write_json(path / "manifest.json", manifest)
+    write_json(path / "config.json", config.to_json())
+
+
+def open_run_dataset(path: str | Path, config: Config) -> TokenDataset:
+    """The dataset a run was trained on: inside the run, or where `config.data.data` says it was already prepared.
+
+    Raises BadInput when it is gone, DamagedData when it is no longer the one in the run's manifest.
+    """
+    path = Path(path)
+    place = path / "dataset" if (path / "dataset").is_dir() else Path(config.data.data)
+    if not place.is_dir():
+        raise BadInput(f"{path}: its data {place} is gone; name the data to score with --data_file")
+    dataset = open_dataset(place)
+    if dataset.manifest != read_json(path / "manifest.json"):
+        raise DamagedData(f"{place}: not the data {path} was trained on; name the data to score with --data_file")
+    return dataset
+
+
+def new_model(config: ModelConfig, tokenizer: Tokenizer, key: Array) -> GPT:
+    """A fresh model for these tokens. Raises BadInput when model and tokenizer do not fit each other."""
+    if config.vocab_size != tokenizer.vocab_size:
+        raise BadInput(
+            f"vocab_size={config.vocab_size}, but the tokens have a vocabulary of {tokenizer.vocab_size}; "
+            f"set --vocab_size {tokenizer.vocab_size}"
+        )
+    bins, n_inputs = None, 0
+    if isinstance(tokenizer, ReturnTokenizer):
+        bins = Bins(tuple(tokenizer.bin_values.tolist()), tuple(np.log(tokenizer.bins.masses).tolist()))
+        n_inputs = len(INPUT_NAMES)
+    try:
+        return GPT(config, key, n_inputs, bins)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl. Raises DamagedData naming the file and the line."""
+    file = Path(path) / "metrics.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise DamagedData(f"{file}: not readable JSON lines ({error})") from None

@@ -1,0 +1,132 @@
+"""The training loop: steps, epochs, checkpoints, early stopping, resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from data_pipeline.dataset import TokenDataset
+from data_pipeline.errors import BadInput, NumericFailure, Stopped
+from mqc_jax.checkpoint import Checkpoints
+from mqc_jax.config import Config
+from mqc_jax.model import count_parameters
+from mqc_jax.run import new_model, read_metrics
+from mqc_jax.training.batches import steps_per_epoch, training_batch
+from mqc_jax.training.optimizer import learning_rate, make_optimizer
+from mqc_jax.training.progress import TrainingProgress, finite_or_none
+from mqc_jax.training.signals import StopRequest
+from mqc_jax.training.step import TrainState, train_step
+from mqc_jax.training.validate import validation_loss
+
+
+class Summary(NamedTuple):
+    """What a finished training came to."""
+
+    n_parameters: int
+    steps: int
+    train_seconds: float  # wall time of all its sittings, compilation included
+    best_validation_loss: float | None  # nats per token
+    best_epoch: int
+
+
+def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, console: Console) -> Summary:
+    """Fit a model to the training rows of `dataset` and keep it under `out`.
+
+    The run directory's head (config, tokenizer, manifest) is already there. With `resume`, training goes on from the
+    newest checkpoint, as if it had never stopped.
+
+    Raises BadInput when no window fits, NumericFailure at a loss that is not finite, Stopped after a signal.
+    """
+    settings, length = config.train, config.model.sequence_len
+    starts = dataset.window_starts(length)
+    if settings.patience and not len(dataset.rows("validation")):
+        raise BadInput("patience needs validation dates, and there are none; set --patience 0 or --train_end")
+    per_epoch = steps_per_epoch(dataset, length, settings.batch_size)
+    total = settings.num_epochs * per_epoch
+    tx, rate = make_optimizer(settings, per_epoch), learning_rate(settings, per_epoch)
+    init_key, dropout_key = jax.random.split(jax.random.key(settings.seed))
+    model: Any = new_model(config.model, dataset.tokenizer, init_key)
+    state = TrainState(jnp.int32(0), model, tx.init(model))
+    progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
+
+    with Checkpoints(out / "checkpoints") as checkpoints, StopRequest() as stop:
+        done = 0
+        if resume and checkpoints.latest is not None:
+            done = checkpoints.latest
+            model, optimizer, progress = checkpoints.restore(done, state.model, state.optimizer)
+            state = TrainState(jnp.int32(done), model, optimizer)
+        _keep_metrics(out, done)
+        started = time.perf_counter() - progress["seconds"]
+
+        def save(validation: float | None = None) -> None:
+            progress["seconds"] = time.perf_counter() - started
+            checkpoints.save(done, state.model, state.optimizer, progress, validation)
+
+        with TrainingProgress(console, done, total) as display:
+            epoch_started, tokens = time.perf_counter(), 0
+            while done < total and not progress["finished"]:
+                batch = training_batch(
+                    dataset, starts, length, settings.batch_size,
+                    seed=settings.seed, step=done, inputs=config.model.inputs,
+                )  # fmt: skip
+                state, metrics = train_step(state, batch, dropout_key, tx=tx)
+                loss, grad_norm = float(metrics["loss"]), float(metrics["grad_norm"])
+                if not (np.isfinite(loss) and np.isfinite(grad_norm)):
+                    raise NumericFailure(
+                        f"{out}: loss {loss}, gradient norm {grad_norm} at step {done}; the last good checkpoint is "
+                        f"{checkpoints.latest}; try --learning_rate {settings.learning_rate / 3:.1g}"
+                    )
+                done += 1
+                progress["losses"].append(loss)
+                tokens += batch.tokens[:, 1:].size
+                speed = tokens / (time.perf_counter() - epoch_started)
+                display.step(done, loss, speed)
+                if done % per_epoch == 0:
+                    epoch, validation = done // per_epoch, finite_or_none(validation_loss(state.model, dataset))
+                    better = validation is not None and (progress["best"] is None or validation < progress["best"])
+                    if better:
+                        progress.update(best=validation, best_epoch=epoch)
+                    stale = settings.patience and epoch - progress["best_epoch"] >= settings.patience
+                    line = {
+                        "step": done,
+                        "epoch": epoch,
+                        "loss": float(np.mean(progress["losses"])),
+                        "validation_loss": validation,
+                        "learning_rate": float(rate(done - 1)),
+                        "grad_norm": grad_norm,
+                        "tokens_per_second": speed,
+                        "seconds": time.perf_counter() - started,
+                    }
+                    progress.update(losses=[], finished=bool(stale) or done == total)
+                    _append_metrics(out, line)
+                    save(validation)
+                    display.epoch(line, settings.num_epochs, better)
+                    epoch_started, tokens = time.perf_counter(), 0
+                if stop.requested and not progress["finished"]:
+                    if done % per_epoch:
+                        save()
+                    raise Stopped(f"stopped and saved at step {done}; go on with: python train.py --resume --out {out}")
+    return Summary(count_parameters(model), done, progress["seconds"], progress["best"], progress["best_epoch"])
+
+
+def _keep_metrics(out: Path, step: int) -> None:
+    """Drop the lines of metrics.jsonl that are newer than the checkpoint at `step`."""
+    kept = [json.dumps(line) + "\n" for line in read_metrics(out) if line["step"] <= step]
+    partial = out / "metrics.jsonl.partial"
+    partial.write_text("".join(kept), encoding="utf-8")
+    os.replace(partial, out / "metrics.jsonl")
+
+
+def _append_metrics(out: Path, line: dict[str, Any]) -> None:
+    with open(out / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(line, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

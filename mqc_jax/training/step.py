@@ -1,0 +1,51 @@
+"""One optimizer step, a pure function."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from mqc_jax.model import GPT
+
+
+class TrainState(NamedTuple):
+    """All that a step changes."""
+
+    step: Array  # () int32, steps taken
+    model: GPT
+    optimizer: Any
+
+
+class Batch(NamedTuple):
+    """Windows of tokens, each one longer than the context: inputs are [:-1], targets are [1:]."""
+
+    tokens: Array  # (B, T + 1)
+    inputs: Array | None  # (B, T, F)
+
+
+def cross_entropy(model: GPT, batch: Batch, key: Array | None = None) -> Array:
+    """−ln p of each target, float32 (B, T), nats."""
+    logits_BTV = model(batch.tokens[:, :-1], batch.inputs, key=key)
+    return optax.softmax_cross_entropy_with_integer_labels(logits_BTV, batch.tokens[:, 1:])
+
+
+@partial(jax.jit, static_argnames="tx", donate_argnames="state")
+def train_step(
+    state: TrainState, batch: Batch, key: Array, *, tx: optax.GradientTransformation
+) -> tuple[TrainState, dict[str, Array]]:
+    """Take one step on the mean cross-entropy; dropout draws from `fold_in(key, step)`."""
+    key = jax.random.fold_in(key, state.step)
+
+    def loss_of(model: GPT) -> Array:
+        return jnp.mean(cross_entropy(model, batch, key))
+
+    loss, gradients = jax.value_and_grad(loss_of)(state.model)
+    model: Any = state.model  # optax takes any pytree; its annotations do not say so
+    updates, optimizer = tx.update(gradients, state.optimizer, model)
+    model = optax.apply_updates(model, updates)
+    return TrainState(state.step + 1, model, optimizer), {"loss": loss, "grad_norm": optax.global_norm(gradients)}
