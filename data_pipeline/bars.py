@@ -38,10 +38,9 @@ def check_bars(bars: pd.DataFrame, where: str) -> pd.DataFrame:
     close = bars["close"].to_numpy(np.float64)
     _refuse_first(~np.isfinite(close), bars, where, "close is missing or not finite; remove the row or mend the price")
     _refuse_first(close <= 0, bars, where, "close is not positive, so it has no log return; remove the row or mend it")
-    same_asset = bars["unique_id"].to_numpy()[1:] == bars["unique_id"].to_numpy()[:-1]
-    step = np.diff(bars["ds"].to_numpy().astype("datetime64[ns]")).astype(np.int64)
-    repeated, backward = np.zeros(len(bars), bool), np.zeros(len(bars), bool)
-    repeated[1:], backward[1:] = same_asset & (step == 0), same_asset & (step < 0)
+    step = bars.groupby("unique_id", sort=False)["ds"].diff().to_numpy()  # NaT at an asset's first bar
+    zero = np.timedelta64(0, "ns")
+    repeated, backward = step == zero, step < zero
     _refuse_first(repeated, bars, where, "the date appears twice for this asset; keep one of the rows")
     _refuse_first(backward, bars, where, "the date is before the one above it; sort the rows by date, oldest first")
     return bars

@@ -70,18 +70,21 @@ class Checkpoints:
         """Step of the checkpoint with the lowest validation loss; without any such loss, the newest."""
         return self._manager.best_step() or self.latest
 
-    def save(self, step: int, model: Any, optimizer: Any, progress: dict, validation_loss: float | None) -> None:
-        """Write everything training needs to go on from `step`; on return it is on disk."""
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave(_by_path(model)),
-                optimizer=ocp.args.StandardSave(_by_path(optimizer)),
-                progress=ocp.args.JsonSave(progress),
-            ),
-            metrics=None if validation_loss is None else {"validation_loss": validation_loss},
-            force=True,
-        )
+    def save(
+        self, step: int, model: Any, optimizer: Any = None, progress: dict | None = None, loss: float | None = None
+    ) -> None:
+        """Write everything training needs to go on from `step`, or a model alone; on return it is on disk.
+
+        `loss` is the validation loss by which the best checkpoint is chosen.
+        """
+        items = {"model": ocp.args.StandardSave(_by_path(model))}
+        if optimizer is not None:
+            items |= {
+                "optimizer": ocp.args.StandardSave(_by_path(optimizer)),
+                "progress": ocp.args.JsonSave(progress or {}),
+            }
+        metrics = None if loss is None else {"validation_loss": loss}
+        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
 
     def restore_model(self, step: int, like: Tree) -> Tree:
         """The model of `step`; `like` has its structure, shapes and types. Raises DamagedData."""

@@ -76,7 +76,7 @@ def open_run_dataset(path: str | Path, config: Config) -> TokenDataset:
     path = Path(path)
     place = path / "dataset" if (path / "dataset").is_dir() else Path(config.data.data)
     if not place.is_dir():
-        raise BadInput(f"{path}: its data {place} is gone; name the data to score with --data_file")
+        raise BadInput(f"{path}: the data it was trained on ({place}) is not here; name other data with --data_file")
     dataset = open_dataset(place)
     if dataset.manifest != read_json(path / "manifest.json"):
         raise DamagedData(f"{place}: not the data {path} was trained on; name the data to score with --data_file")

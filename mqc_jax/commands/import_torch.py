@@ -47,8 +47,6 @@ def flags(argv: Sequence[str]) -> ImportFlags:
 
 def run(flags: ImportFlags, console: Console) -> dict[str, Any]:
     """Read, convert, write."""
-    import optax
-
     from mqc_jax.checkpoint import Checkpoints
     from mqc_jax.config import Config, DataConfig, ModelConfig
     from mqc_jax.model import count_parameters
@@ -77,7 +75,7 @@ def run(flags: ImportFlags, console: Console) -> dict[str, Any]:
     }
     write_run_head(out, config, TokenIds(model_config.vocab_size), json.loads(json.dumps(manifest)))
     with Checkpoints(out / "checkpoints") as checkpoints:
-        checkpoints.save(0, model, optax.EmptyState(), {}, None)
+        checkpoints.save(0, model)
     console.print(f"{out}: {count_parameters(model):,} parameters from {flags.checkpoint}", highlight=False)
     return {"run": str(out), "n_parameters": count_parameters(model)}
 

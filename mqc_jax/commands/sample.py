@@ -112,6 +112,8 @@ def _prompt(text: str, run: Run) -> np.ndarray:
 def _last_history(checkpoint: str, run: Run):
     from mqc_jax.forecasting import History
 
+    if not run.manifest["assets"]:
+        raise BadInput(f"{checkpoint} holds no data to go on from; give a prompt, --seed_tokens '80 81 83 89 66'")
     dataset = open_run_dataset(checkpoint, run.config)
     begin, train, _, _, end = dataset.segments[0]
     context = run.config.model.sequence_len

@@ -46,7 +46,9 @@ def fan_chart(
         _draw_fan(axes, fan, n_thin if axes is right else 0)
         axes.plot(step[: cutoff + 1], prices[: cutoff + 1], color="black", linewidth=1)
         if cutoff + 1 < len(prices):
-            axes.plot(step[cutoff:], prices[cutoff:], color="black", linewidth=1.2, linestyle=(0, (2, 1)), label="came")
+            axes.plot(
+                step[cutoff:], prices[cutoff:], color="black", linewidth=1.2, linestyle=(0, (2, 1)), label="realised"
+            )
         axes.axvline(0, color="0.4", linewidth=0.8, linestyle=":")
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)

@@ -48,4 +48,4 @@ def train_step(
     model: Any = state.model  # optax takes any pytree; its annotations do not say so
     updates, optimizer = tx.update(gradients, state.optimizer, model)
     model = optax.apply_updates(model, updates)
-    return TrainState(state.step + 1, model, optimizer), {"loss": loss, "grad_norm": optax.global_norm(gradients)}
+    return TrainState(state.step + 1, model, optimizer), {"loss": loss, "grad_norm": optax.tree.norm(gradients)}

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import pytest
+from helpers import garch_series
+
+from data_pipeline import TokenDataset, build_dataset, prepare
+from mqc_jax.cli import run_script
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Programs that several tests compile are compiled by the first."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(scope="session")
+def bundled() -> TokenDataset:
+    return prepare("bundled", tokenizer="volatility", vocab_size=128)
+
+
+@pytest.fixture(scope="session")
+def panel() -> TokenDataset:
+    """Three synthetic assets of unlike length and history."""
+    series = [
+        garch_series(900, 1, "A"),
+        garch_series(700, 2, "B", "2000-07-01"),
+        garch_series(500, 3, "C", "2001-01-15"),
+    ]
+    return build_dataset(series, source="panel", tokenizer="volatility")
+
+
+@pytest.fixture(scope="session")
+def prices_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean file of daily prices, as a user would bring it."""
+    series = garch_series(900, 7)
+    path = tmp_path_factory.mktemp("prices") / "ACME.csv"
+    rows = [f"{str(t)[:10]},{close:.6f}" for t, close in zip(series.times, series.closes, strict=True)]
+    path.write_text("Date,Close\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the preset `tiny` on the bundled prices."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    assert run_script("train", ["--config", "tiny", "--out", str(out)]) == 0
+    return out

@@ -1,0 +1,88 @@
+"""Real processes, real signals."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.slow
+TRAIN = ["--config", "tiny", "--num_epochs", "12", "--batch_size", "16"]
+
+
+def start(cwd, *argv):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, str(ROOT / "train.py"), *argv]
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(cwd, *argv):
+    process = start(cwd, *argv)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    return out
+
+
+def fingerprint(run):
+    """The weights of the newest checkpoint, and the metrics without their times."""
+    import json
+
+    import jax
+    import numpy as np
+
+    from mqc_jax.checkpoint import Checkpoints
+    from mqc_jax.run import load_run, read_metrics
+
+    digest = hashlib.sha256()
+    model = load_run(run).model
+    with Checkpoints(run / "checkpoints") as checkpoints:
+        latest = checkpoints.restore_model(checkpoints.latest, model)
+    for leaf in [*jax.tree.leaves(model), *jax.tree.leaves(latest)]:
+        digest.update(np.asarray(leaf).tobytes())
+    for line in read_metrics(run):
+        digest.update(json.dumps({k: v for k, v in line.items() if k not in ("seconds", "tokens_per_second")}).encode())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    place = tmp_path_factory.mktemp("unbroken")
+    finish(place, *TRAIN, "--out", "r")
+    return fingerprint(place / "r")
+
+
+def wait_for(process, words):
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"{words!r} never came: {process.stderr.read()}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_saves_says_how_to_resume_and_loses_nothing(tmp_path, unbroken, number):
+    process = start(tmp_path, *TRAIN, "--out", "r")
+    wait_for(process, "epoch  2/12")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "python train.py --resume --out r" in err
+    assert err.count("\n") == 1
+    finish(tmp_path, "--resume", "--out", "r")
+    assert fingerprint(tmp_path / "r") == unbroken
+
+
+def test_a_killed_run_resumes_to_the_same_end(tmp_path, unbroken):
+    process = start(tmp_path, *TRAIN, "--out", "r")
+    wait_for(process, "epoch  3/12")
+    time.sleep(0.05)
+    process.kill()
+    process.wait()
+    out = finish(tmp_path, "--resume", "--out", "r")
+    assert "resuming r" in out
+    assert fingerprint(tmp_path / "r") == unbroken

@@ -1,0 +1,128 @@
+"""Configurations refuse what cannot work, survive JSON, and every field changes something."""
+
+import json
+from dataclasses import fields, replace
+
+import jax
+import numpy as np
+import pytest
+from helpers import random_inputs, random_model, random_tokens
+
+from configs import PRESETS
+from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
+from mqc_jax.model import GPT, count_parameters
+from mqc_jax.training.optimizer import learning_rate, make_optimizer
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "mend"),
+    [
+        (ModelConfig, {"n_embd": 30, "n_head": 8}, "--n_embd 32"),
+        (ModelConfig, {"n_embd": 24, "n_head": 8}, "odd size 3"),
+        (ModelConfig, {"n_head": 8, "n_kv_head": 3}, "--n_kv_head 8"),
+        (ModelConfig, {"n_layer": 0}, "n_layer=0 must be above 0"),
+        (ModelConfig, {"sequence_len": -1}, "sequence_len=-1"),
+        (ModelConfig, {"dropout": 1.0}, "dropout=1.0"),
+        (TrainConfig, {"learning_rate": 0.0}, "learning_rate=0.0"),
+        (TrainConfig, {"patience": -1}, "patience=-1"),
+        (TrainConfig, {"beta2": 1.0}, "beta2=1.0"),
+    ],
+)
+def test_impossible_values_are_refused_with_the_value_and_the_rule(kind, wrong, mend):
+    with pytest.raises(ValueError, match=r"must|multiple|odd") as error:
+        kind(**wrong)
+    assert mend in str(error.value)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name):
+    assert Config.from_json(json.loads(json.dumps(PRESETS[name].to_json()))) == PRESETS[name]
+
+
+def test_unknown_and_missing_fields_are_named():
+    value = Config().to_json()
+    value["model"]["n_layers"] = value["model"].pop("n_layer")
+    with pytest.raises(ValueError, match=r"n_layer.*n_layers"):
+        Config.from_json(value)
+
+
+@pytest.mark.parametrize(("preset", "parameters"), [("seed", 25_296_896), ("reference", 19_005_440)])
+def test_presets_have_the_originals_size(preset, parameters):
+    model = jax.eval_shape(lambda: GPT(PRESETS[preset].model, jax.random.key(0)))
+    assert count_parameters(model) == parameters
+
+
+BASE = ModelConfig(sequence_len=16, vocab_size=70, n_layer=2, n_head=4, n_kv_head=4, n_embd=32)
+MODEL_CHANGES = {
+    "sequence_len": 4,
+    "vocab_size": 64,
+    "n_layer": 1,
+    "n_head": 8,
+    "n_kv_head": 2,
+    "n_embd": 64,
+    "inputs": True,
+    "ordinal": True,
+    "dropout": 0.5,
+    "dtype": "bfloat16",
+    "rope_dtype": "bfloat16",
+}
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(ModelConfig)])
+def test_every_model_field_changes_the_logits(name):
+    changed = replace(BASE, **{name: MODEL_CHANGES[name]})
+
+    def logits(config):
+        tokens = random_tokens(BASE, (2, 12)) % 64
+        return np.asarray(random_model(config, 0)(tokens, random_inputs(config, (2, 12)), key=jax.random.key(9)))
+
+    before, after = logits(BASE), logits(changed)
+    assert before.shape != after.shape or not np.array_equal(before, after)
+
+
+TRAIN_CHANGES = {
+    "learning_rate": 1e-2,
+    "warmup_steps": 3,
+    "weight_decay": 1.0,
+    "beta1": 0.5,
+    "beta2": 0.5,
+    "max_grad_norm": 100.0,
+    "num_epochs": 2,
+    "schedule": "epoch",
+}
+
+
+@pytest.mark.parametrize("name", TRAIN_CHANGES)
+def test_every_optimizer_field_changes_the_updates(name):
+    def weights_after(config):
+        tx = make_optimizer(config, steps_per_epoch=4)
+        weights = {"w": jax.numpy.ones(3)}
+        state = tx.init(weights)
+        for step in range(6):
+            gradient = {"w": jax.numpy.array([1.0, -2.0, 0.5 * step])}
+            updates, state = tx.update(gradient, state, weights)
+            weights = jax.tree.map(jax.numpy.add, weights, updates)
+        return np.asarray(weights["w"])
+
+    base = TrainConfig(num_epochs=3)
+    assert not np.array_equal(weights_after(base), weights_after(replace(base, **{name: TRAIN_CHANGES[name]})))
+
+
+def test_learning_rate_warms_up_then_falls_to_zero():
+    rate = learning_rate(TrainConfig(num_epochs=10, learning_rate=1.0, warmup_steps=5), steps_per_epoch=10)
+    values = np.array([float(rate(step)) for step in range(101)])
+    assert values.argmax() == 5
+    assert values[5] == pytest.approx(1.0)
+    assert (np.diff(values[5:]) < 0).all()
+    assert values[100] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_epoch_schedule_is_constant_within_an_epoch_and_is_the_originals_cosine():
+    rate = learning_rate(TrainConfig(num_epochs=10, learning_rate=1.0, schedule="epoch"), steps_per_epoch=7)
+    by_epoch = np.array([float(rate(step)) for step in range(70)]).reshape(10, 7)
+    assert (by_epoch == by_epoch[:, :1]).all()
+    np.testing.assert_allclose(by_epoch[:, 0], (1 + np.cos(np.pi * np.arange(10) / 10)) / 2, atol=1e-6)
+
+
+def test_data_config_has_no_field_that_prepare_ignores():
+    assert {f.name for f in fields(DataConfig)} == {"data", "tokenizer", "train_end", "validation_end"}

@@ -1,0 +1,71 @@
+"""Every command of the README, run as a reader would type it, in a clean copy of the repository."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.slow
+NOT_HERE = ("git clone", "cd ", "make test", "pip install")  # this test is part of `make test`
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith(("#", *NOT_HERE))]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> tuple[Path, dict[str, str]]:
+    """The repository's files in a new folder, and a shell whose `python` is this one."""
+    place = tmp_path_factory.mktemp("clone") / "mqc-jax"
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.splitlines()
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, place / name)
+    # an environment the Makefile finds ready: the interpreter and the tools of the one that runs the tests
+    venv = place / ".venv"
+    venv.mkdir()
+    (venv / "bin").symlink_to(Path(sys.executable).parent)
+    (venv / "installed").touch()
+    environment = {**os.environ, "PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(place)}
+    return place, environment
+
+
+def test_the_readme_names_the_commands_users_need():
+    text = "\n".join(commands())
+    for command in ("make demo", "train.py", "evaluate.py", "sample.py", "mqc forecast", "mqc data prepare"):
+        assert command in text
+
+
+def test_every_readme_command_works_as_typed(clone):
+    place, environment = clone
+    for command in commands():
+        done = subprocess.run(command, shell=True, cwd=place, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
+    report = json.loads((place / "runs/daily/report.json").read_text())
+    test = report["test"]
+    assert test["nats_per_token"] < test["adaptive_unigram_nats_per_token"] < test["unigram_nats_per_token"]
+    assert test["nats_per_token"] < test["token_histogram_nats_per_token"]
+    assert test["bits_gained_over_unigram"] > 0.15
+    assert {"perplexity", "top1_accuracy", "top5_accuracy"} <= set(test)
+    assert report["n_parameters"] < 100_000
+    assert report["train_seconds"] > 0
+    assert (place / "runs/daily/forecast.png").stat().st_size > 20_000
+
+
+def test_make_demo_again_keeps_the_run(clone):
+    place, environment = clone
+    weights = sorted((place / "runs/daily/checkpoints").rglob("*"))
+    before = [(path, path.stat().st_mtime_ns) for path in weights if path.is_file()]
+    done = subprocess.run(["make", "demo"], cwd=place, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(path.stat().st_mtime_ns == time for path, time in before)

@@ -1,0 +1,246 @@
+"""Training learns, repeats itself, resumes as if never stopped, and stops before it does harm."""
+
+import json
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from configs import PRESETS
+from data_pipeline import BadInput, DamagedData
+from data_pipeline.errors import NumericFailure, Stopped
+from mqc_jax.checkpoint import Checkpoints
+from mqc_jax.config import Config
+from mqc_jax.run import load_run, new_model, read_metrics, write_run_head
+from mqc_jax.training import loop, train
+from mqc_jax.training.step import Batch, TrainState, cross_entropy, train_step
+from mqc_jax.training.validate import predictions, validation_loss
+
+QUIET = Console(quiet=True)
+TINY = replace(
+    PRESETS["tiny"],
+    model=replace(PRESETS["tiny"].model, dropout=0.1),
+    train=replace(PRESETS["tiny"].train, num_epochs=3, batch_size=16),
+)
+TIMES = ("seconds", "tokens_per_second")
+
+
+def fit(config: Config, dataset, out, resume=False):
+    if not resume:
+        write_run_head(out, config, dataset.tokenizer, dataset.manifest)
+    return train(config, dataset, out, resume=resume, console=QUIET)
+
+
+def weights(run):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(load_run(run).model)]
+
+
+def everything(run, config, dataset):
+    """All saved state of the newest checkpoint."""
+    from mqc_jax.training.batches import steps_per_epoch
+    from mqc_jax.training.optimizer import make_optimizer
+
+    model = new_model(config.model, dataset.tokenizer, jax.random.key(9))
+    steps = steps_per_epoch(dataset, config.model.sequence_len, config.train.batch_size)
+    with Checkpoints(run / "checkpoints") as checkpoints:
+        found = checkpoints.restore(checkpoints.latest, model, make_optimizer(config.train, steps).init(model))
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(found[:2])], checkpoints.latest, checkpoints.best
+
+
+def timeless(run):
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in read_metrics(run)]
+
+
+def test_training_learns_what_is_there_to_learn(panel, tmp_path):
+    """A token that repeats with period 3 must be predicted almost surely."""
+    tokens = np.tile(np.array([5, 60, 100], np.uint8), len(panel.tokens))[: len(panel.tokens)]
+    easy = replace(panel, tokens=tokens)
+    config = replace(TINY, train=replace(TINY.train, num_epochs=60, learning_rate=2e-2))
+    config = replace(config, model=replace(config.model, ordinal=False, inputs=False, dropout=0.0))
+    fit(config, easy, tmp_path / "r")
+    assert validation_loss(load_run(tmp_path / "r").model, easy, "test") < 0.1
+
+
+def test_same_seed_same_run_and_another_seed_another(panel, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        fit(replace(TINY, train=replace(TINY.train, seed=seed)), panel, tmp_path / name)
+    assert timeless(tmp_path / "a") == timeless(tmp_path / "b") != timeless(tmp_path / "c")
+    for a, b in zip(weights(tmp_path / "a"), weights(tmp_path / "b"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("stop_at", [3, 6, 7], ids=["mid-epoch", "epoch end", "after it"])
+def test_a_resumed_run_equals_one_that_never_stopped(panel, tmp_path, monkeypatch, stop_at):
+    fit(TINY, panel, tmp_path / "whole")
+    real, calls = loop.training_batch, []
+
+    def stopping(*args, **kwargs):
+        calls.append(kwargs["step"])
+        if kwargs["step"] == stop_at - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "training_batch", stopping)
+    with pytest.raises(Stopped, match=f"saved at step {stop_at}; go on with"):
+        fit(TINY, panel, tmp_path / "parts")
+    monkeypatch.setattr(loop, "training_batch", real)
+    fit(TINY, panel, tmp_path / "parts", resume=True)
+    whole, parts = (everything(tmp_path / name, TINY, panel) for name in ("whole", "parts"))
+    assert whole[1:] == parts[1:]
+    for a, b in zip(whole[0], parts[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert timeless(tmp_path / "whole") == timeless(tmp_path / "parts")
+
+
+def test_resuming_a_finished_run_changes_nothing(panel, tmp_path):
+    first = fit(TINY, panel, tmp_path / "r")
+    lines = read_metrics(tmp_path / "r")
+    again = fit(TINY, panel, tmp_path / "r", resume=True)
+    assert read_metrics(tmp_path / "r") == lines
+    assert (again.steps, again.best_validation_loss) == (first.steps, first.best_validation_loss)
+
+
+def test_the_best_and_the_latest_checkpoint_are_kept(panel, tmp_path, monkeypatch):
+    losses = iter([3.0, 1.0, 2.0, 2.5, 2.7])
+    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    config = replace(TINY, train=replace(TINY.train, num_epochs=5))
+    summary = fit(config, panel, tmp_path / "r")
+    per_epoch = summary.steps // 5
+    assert (summary.best_validation_loss, summary.best_epoch) == (1.0, 2)
+    with Checkpoints(tmp_path / "r" / "checkpoints") as checkpoints:
+        assert (checkpoints.best, checkpoints.latest) == (2 * per_epoch, 5 * per_epoch)
+
+
+def test_a_nan_validation_loss_is_never_the_best(panel, tmp_path, monkeypatch):
+    losses = iter([2.0, float("nan"), 3.0])
+    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    summary = fit(TINY, panel, tmp_path / "r")
+    assert summary.best_epoch == 1
+    assert [line["validation_loss"] for line in read_metrics(tmp_path / "r")] == [2.0, None, 3.0]
+    with Checkpoints(tmp_path / "r" / "checkpoints") as checkpoints:
+        assert checkpoints.best == summary.steps // 3
+
+
+def test_early_stopping_waits_as_long_as_it_was_told(panel, tmp_path, monkeypatch):
+    losses = iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
+    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    config = replace(TINY, train=replace(TINY.train, num_epochs=9, patience=3))
+    fit(config, panel, tmp_path / "r")
+    assert len(read_metrics(tmp_path / "r")) == 5
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(panel, tmp_path, monkeypatch):
+    real = loop.train_step
+
+    def poisoned(state, batch, key, *, tx):
+        state, metrics = real(state, batch, key, tx=tx)
+        return state, metrics | ({"loss": jnp.float32(jnp.nan)} if int(state.step) == 9 else {})
+
+    monkeypatch.setattr(loop, "train_step", poisoned)
+    with pytest.raises(NumericFailure, match=r"loss nan.*at step 8; the last good checkpoint is"):
+        fit(TINY, panel, tmp_path / "r")
+    assert all(np.isfinite(leaf).all() for leaf in weights(tmp_path / "r"))
+
+
+def test_a_second_signal_acts_at_once():
+    from mqc_jax.training.signals import StopRequest
+
+    before = signal.getsignal(signal.SIGINT)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            threading.Event().wait(1)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_one_step_is_adamw_on_the_clipped_gradient(panel):
+    """Against the textbook formulas, in NumPy."""
+    import optax
+
+    config = PRESETS["tiny"].model
+    model = new_model(config, panel.tokenizer, jax.random.key(0))
+    rows = np.arange(200, 200 + 33)[None]
+    batch = Batch(jnp.asarray(panel.tokens[rows], jnp.int32), jnp.asarray(panel.market.inputs[rows[:, :-1]]))
+    gradient = jax.grad(lambda m: cross_entropy(m, batch).mean())(model)
+    norm = float(optax.tree.norm(gradient))
+    tx = optax.chain(optax.clip_by_global_norm(1e-3), optax.adamw(0.1, b1=0.9, b2=0.95, weight_decay=0.5))
+    before = [np.asarray(leaf) for leaf in jax.tree.leaves(model)]
+    state, metrics = train_step(TrainState(jnp.int32(0), model, tx.init(model)), batch, jax.random.key(1), tx=tx)
+    assert float(metrics["grad_norm"]) == pytest.approx(norm, rel=1e-5)
+    for old, new, g in zip(before, jax.tree.leaves(state.model), jax.tree.leaves(gradient), strict=True):
+        clipped = np.asarray(g) * min(1, 1e-3 / norm)
+        # after one step the bias-corrected moments are the gradient and its square
+        expected = old - 0.1 * (clipped / (np.abs(clipped) + 1e-8) + 0.5 * old)
+        np.testing.assert_allclose(new, expected, rtol=2e-3, atol=2e-4)
+
+
+def test_predictions_score_a_row_as_the_plain_forward_does(panel, tmp_path):
+    fit(TINY, panel, tmp_path / "r")
+    model = load_run(tmp_path / "r").model
+    found = {
+        row: p for rows, log_p in predictions(model, panel, "test", 32) for row, p in zip(rows, log_p, strict=True)
+    }
+    assert sorted(found) == list(panel.rows("test"))
+    # windows of 32 end with blocks of 16 scored rows: row 40 is the 9th of its block, with 25 rows before it
+    row = panel.rows("test")[40]
+    context = np.arange(row - 25, row)
+    tokens, inputs = jnp.asarray(panel.tokens[context], jnp.int32), jnp.asarray(panel.market.inputs[context])
+    plain = jax.nn.log_softmax(model(tokens[None], inputs[None])[0, -1])
+    np.testing.assert_allclose(found[row], plain, atol=1e-5)
+    total = -np.mean([found[row][panel.tokens[row]] for row in found])
+    assert validation_loss(model, panel, "test") == pytest.approx(total, abs=1e-5)
+
+
+def test_a_run_loads_without_anything_but_its_directory(tiny_run):
+    run = load_run(tiny_run)
+    assert run.config == PRESETS["tiny"]
+    assert run.tokenizer.vocab_size == 128
+    assert run.manifest["splits"]["train_end"] == "2010-12-31"
+    assert {path.name for path in tiny_run.iterdir()} == {
+        "config.json", "tokenizer.json", "manifest.json", "metrics.jsonl", "checkpoints", "dataset",
+    }  # fmt: skip
+
+
+def test_what_is_no_run_is_said_to_be_none(tmp_path, tiny_run):
+    with pytest.raises(BadInput, match="no such folder"):
+        load_run(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match=r"no config\.json"):
+        load_run(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(DamagedData, match="not readable JSON"):
+        load_run(tmp_path)
+
+
+def test_a_run_without_a_finished_checkpoint_says_so(panel, tmp_path):
+    write_run_head(tmp_path / "r", TINY, panel.tokenizer, panel.manifest)
+    with pytest.raises(DamagedData, match="no checkpoint was finished"):
+        load_run(tmp_path / "r")
+
+
+def test_a_checkpoint_of_another_shape_is_refused(panel, tmp_path):
+    fit(TINY, panel, tmp_path / "r")
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    config["model"]["n_embd"] = 32
+    (tmp_path / "r" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DamagedData, match="cannot be read as this model"):
+        load_run(tmp_path / "r")
+
+
+def test_model_and_tokenizer_must_have_one_vocabulary(panel):
+    with pytest.raises(BadInput, match="vocab_size=64, but the tokens have a vocabulary of 128; set --vocab_size 128"):
+        new_model(replace(TINY.model, vocab_size=64), panel.tokenizer, jax.random.key(0))
+
+
+def test_checkpoints_hold_no_pickle(tiny_run):
+    for path in tiny_run.rglob("*"):
+        if path.is_file():
+            assert path.suffix not in {".pkl", ".pickle", ".pt"}
+            assert not path.read_bytes()[:2].startswith(b"\x80\x04"), f"{path} looks pickled"
