@@ -30,4 +30,6 @@ test: lint
 	$(BIN)/python -m pytest -q
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.train_step
+	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "make bench compares with PyTorch: $(BIN)/pip install torch"; exit 2; }
+	$(BIN)/python -m benchmarks.train_step --config daily --batch_size 32
+	$(BIN)/python -m benchmarks.train_step --config reference --rounds 3 --steps 2

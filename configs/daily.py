@@ -1,4 +1,12 @@
-"""The default: a model of the size that 12,000 training returns can carry."""
+"""The default: a model of the size that 12,000 daily returns can carry.
+
+    python train.py
+
+Two layers of width 32 on volatility tokens, with float inputs and the ordinal basis; 25,344 parameters, most of the
+restraint in dropout and weight decay. On two CPU cores 200 steps take about 25 seconds, compilation included. On the
+bundled prices, seed 0: best validation loss 4.7535 nats/token (epoch 24), test 2014-2018 4.7681, where the training
+histogram of the same tokens scores 4.7856. The recipe was chosen on validation years 2011-2013.
+"""
 
 from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 

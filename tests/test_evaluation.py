@@ -146,7 +146,8 @@ def test_the_unigram_itself_gains_nothing_over_the_unigram(bundled):
 def test_bundled_baselines_are_the_published_ones(bundled):
     """The unconditional law on the 64 shared bins, test 2014-2018, within what smoothing can change of 4.2455 nats."""
     rows = bundled.rows("test")
-    unigram, adaptive = Partition(bundled, bundled.market, bundled.tokenizer).baseline_nats(rows)[1]
+    shared = Partition(bundled, bundled.market, bundled.tokenizer).baseline_nats(rows)[1]
+    unigram, adaptive = shared["unigram"], shared["adaptive_unigram"]
     times = bundled.market.times[rows]
     assert mean_by_date(unigram, times).mean() == pytest.approx(4.2455, abs=0.005)
     assert mean_by_date(adaptive, times).mean() < 4.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from data_pipeline.tokenizers.base import ReturnTokenizer
 from mqc_jax.commands.device import Device, use_device
 from mqc_jax.flags import parse
 from mqc_jax.run import Run, load_run, open_run_dataset, read_metrics
+
+LAWS = ("unigram", "adaptive_unigram", "token_histogram")
 
 
 @dataclass(frozen=True)
@@ -87,30 +90,22 @@ def _other_data(source: str, run: Run) -> TokenDataset:
 
 def _print(figures: dict[str, Any], title: str, console: Console) -> None:
     table = Table(title=title, title_justify="left", box=None)
-    table.add_column(f"{figures['split']}, {figures['n_targets']:,} returns")
-    for name in ("model", "unigram", "adaptive unigram", "token histogram"):
-        table.add_column(name, justify="right")
-    nats = [
-        figures[key]
-        for key in (
-            "nats_per_token",
-            "unigram_nats_per_token",
-            "adaptive_unigram_nats_per_token",
-            "token_histogram_nats_per_token",
-        )
-    ]
+    table.add_column(f"{figures['split']}, {figures['n_targets']:,} tokens")
+    table.add_column("model", justify="right")
+    for law in LAWS:
+        table.add_column(law.replace("_", " "), justify="right")
+    nats = [figures["nats_per_token"], *(figures[f"{law}_nats_per_token"] for law in LAWS)]
     table.add_row("cross-entropy, nats/token", *(f"{n:.4f}" for n in nats))
-    table.add_row("perplexity", f"{figures['perplexity']:.2f}")
+    table.add_row("perplexity", *(f"{math.exp(n):.2f}" for n in nats))
     table.add_row("next-token accuracy", f"{figures['top1_accuracy']:.2%}")
     table.add_row("top-5 accuracy", f"{figures['top5_accuracy']:.2%}")
     console.print(table)
-    for name in ("unigram", "adaptive_unigram"):
-        bits = figures[f"bits_gained_over_{name}"]
-        error = figures.get(f"bits_gained_over_{name}_standard_error")
-        on = f" on {figures['shared_bins']['n_bins']} shared bins" if "shared_bins" in figures else ""
+    shared = figures.get("shared_bins")
+    on = f", {shared['n_bins']} shared bins" if shared else ""
+    for law in LAWS:
+        bits, error = (figures.get(f"bits_gained_over_{law}{part}") for part in ("", "_standard_error"))
         spread = "" if error is None else f" (standard error {error:.4f})"
         verdict = "" if error is None or bits > 1.96 * error else ": no edge over it"
         console.print(
-            f"bits gained per return over the {name.replace('_', ' ')}{on}: {bits:+.4f}{spread}{verdict}",
-            highlight=False,
+            f"bits gained per token over the {law.replace('_', ' ')}{on}: {bits:+.4f}{spread}{verdict}", highlight=False
         )

@@ -57,3 +57,15 @@ class TokenLaw:
 def token_histogram(dataset: TokenDataset) -> np.ndarray:
     """Training share of each token, pooled over assets and smoothed, (V,)."""
     return TokenLaw(dataset.tokens[dataset.training_rows()], dataset.tokenizer.vocab_size).masses
+
+
+def token_baselines(dataset: TokenDataset, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """−ln p of the tokens in `rows` under each asset's own unigram and adaptive unigram, where there are no returns."""
+    unigram, adaptive = [], []
+    for _, train, validation, _, end in dataset.segments:
+        tokens = np.asarray(dataset.tokens[train:end])
+        law = TokenLaw(tokens[: validation - train], dataset.tokenizer.vocab_size)
+        mine = rows[(rows >= train) & (rows < end)] - train
+        unigram.append(-np.log(law.masses[tokens[mine]]))
+        adaptive.append(-np.log(law.adaptive_masses(tokens)[mine]))
+    return {"unigram": np.concatenate(unigram), "adaptive_unigram": np.concatenate(adaptive)}

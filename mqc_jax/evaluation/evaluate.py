@@ -14,7 +14,7 @@ import numpy as np
 from data_pipeline.dataset import Split, TokenDataset
 from data_pipeline.errors import BadInput
 from data_pipeline.tokenizers.base import ReturnTokenizer
-from mqc_jax.evaluation.baselines import TokenLaw, token_histogram
+from mqc_jax.evaluation.baselines import token_baselines, token_histogram
 from mqc_jax.evaluation.partition import N_BINS, Partition
 from mqc_jax.evaluation.scores import NATS_PER_BIT, hac_standard_error, mean_by_date
 from mqc_jax.model import GPT
@@ -37,61 +37,56 @@ def evaluate(model: GPT, dataset: TokenDataset, split: Split, *, seq_len: int | 
     rows = dataset.rows(split)
     if not len(rows):
         raise BadInput(f"{dataset.manifest['source']}: no rows in the {split} split; choose other dates or --split")
-    tokenizer = dataset.tokenizer
     partition = None
-    if dataset.market is not None and isinstance(tokenizer, ReturnTokenizer):
-        partition = Partition(dataset, dataset.market, tokenizer)
+    if dataset.market is not None and isinstance(dataset.tokenizer, ReturnTokenizer):
+        partition = Partition(dataset, dataset.market, dataset.tokenizer)
     scores = _score_rows(model, dataset, split, seq_len or model.config.sequence_len, partition)
     nats = float(scores.nats.mean())
-    report: dict[str, Any] = {
+    report = {
         "split": split,
         "n_targets": len(rows),
         "nats_per_token": nats,
         "perplexity": float(np.exp(nats)),
         "top1_accuracy": float((scores.rank < 1).mean()),
         "top5_accuracy": float((scores.rank < 5).mean()),
-        "token_histogram_nats_per_token": float(-np.log(token_histogram(dataset))[dataset.tokens[rows]].mean()),
     }
+    histogram = token_histogram(dataset)
+    own = {"token_histogram": -np.log(histogram)[dataset.tokens[rows]]}
     if partition is None:
-        unigram, adaptive = _token_baselines(dataset, rows)
-        return report | {
-            "unigram_nats_per_token": float(unigram.mean()),
-            "adaptive_unigram_nats_per_token": float(adaptive.mean()),
-            "bits_gained_over_unigram": float((unigram - scores.nats).mean() / NATS_PER_BIT),
-            "bits_gained_over_adaptive_unigram": float((adaptive - scores.nats).mean() / NATS_PER_BIT),
+        own |= token_baselines(dataset, rows)
+        gained = {
+            f"bits_gained_over_{name}": float((law - scores.nats).mean() / NATS_PER_BIT) for name, law in own.items()
         }
-    own, shared = partition.baseline_nats(rows)
-    return report | {
-        "unigram_nats_per_token": float(own[0].mean()),
-        "adaptive_unigram_nats_per_token": float(own[1].mean()),
-        **_bits_gained(dataset, partition.market.times, rows, scores.shared_nats, shared),
-    }
+    else:
+        raw_own, raw_shared = partition.baseline_nats(rows)
+        own |= raw_own
+        shared = {"token_histogram": partition.model_nats(rows, np.tile(histogram, (len(rows), 1))), **raw_shared}
+        gained = _on_shared_bins(dataset, partition.market.times[rows], rows, scores.shared_nats, shared)
+    return report | {f"{name}_nats_per_token": float(law.mean()) for name, law in own.items()} | gained
 
 
-def _bits_gained(
-    dataset: TokenDataset, all_times: np.ndarray, rows: np.ndarray, model: np.ndarray, baselines: np.ndarray
+def _on_shared_bins(
+    dataset: TokenDataset, times: np.ndarray, rows: np.ndarray, model: np.ndarray, laws: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Differences on the shared bins: mean over assets per date, then over dates."""
-    times = all_times[rows]
-    unigram, adaptive = baselines
-    gain = {"unigram": (unigram - model) / NATS_PER_BIT, "adaptive_unigram": (adaptive - model) / NATS_PER_BIT}
+    """Bits gained over each law on the shared bins: mean over assets per date, then over dates."""
     report: dict[str, Any] = {}
+    gain = {name: (nats - model) / NATS_PER_BIT for name, nats in laws.items()}
     for name, bits in gain.items():
         by_date = mean_by_date(bits, times)
         report[f"bits_gained_over_{name}"] = float(by_date.mean())
         report[f"bits_gained_over_{name}_standard_error"] = hac_standard_error(by_date)
-    nats = {"model": model, "unigram": unigram, "adaptive_unigram": adaptive}
     report["shared_bins"] = {"n_bins": N_BINS} | {
-        f"{name}_nats_per_return": float(mean_by_date(values, times).mean()) for name, values in nats.items()
+        f"{name}_nats_per_return": float(mean_by_date(nats, times).mean())
+        for name, nats in {"model": model, **laws}.items()
     }
-    by_asset = {}
-    for asset, segment in zip(dataset.assets, dataset.segments, strict=True):
-        mine = (rows >= segment[0]) & (rows < segment[4])
+    report["assets"] = {}
+    for asset, (begin, *_, end) in zip(dataset.assets, dataset.segments, strict=True):
+        mine = (rows >= begin) & (rows < end)
         if mine.any():
-            by_asset[asset] = {"n_targets": int(mine.sum())} | {
+            report["assets"][asset] = {"n_targets": int(mine.sum())} | {
                 f"bits_gained_over_{name}": float(bits[mine].mean()) for name, bits in gain.items()
             }
-    return report | {"assets": by_asset}
+    return report
 
 
 def _score_rows(
@@ -108,14 +103,3 @@ def _score_rows(
     order = np.argsort(np.concatenate(found))
     in_order = [np.concatenate(part)[order] if part else np.empty(0) for part in (nats, rank, shared)]
     return _RowScores(*in_order)
-
-
-def _token_baselines(dataset: TokenDataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    unigram, adaptive = [], []
-    for _, train, validation, _, end in dataset.segments:
-        tokens = np.asarray(dataset.tokens[train:end])
-        law = TokenLaw(tokens[: validation - train], dataset.tokenizer.vocab_size)
-        mine = rows[(rows >= train) & (rows < end)] - train
-        unigram.append(-np.log(law.masses[tokens[mine]]))
-        adaptive.append(-np.log(law.adaptive_masses(tokens)[mine]))
-    return np.concatenate(unigram), np.concatenate(adaptive)

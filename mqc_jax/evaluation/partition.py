@@ -37,8 +37,8 @@ class Partition:
         z_NM = self.tokenizer.standardize(edges_NM, self.market.volatility[rows][:, None])
         return _true_bin_nats(edges_NM, bin_masses(z_NM, self.tokenizer.bins, masses_NV), self.market.returns[rows])
 
-    def baseline_nats(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Nats of (unigram, adaptive unigram) on the tokens' own bins and on the shared ones, each (2, n)."""
+    def baseline_nats(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """−ln of the mass of both raw-return laws on each row's true bin: the tokens' own bins, and the shared ones."""
         own, shared = [], []
         for begin, train, validation, _, end in self._segments:
             mine = rows[(rows >= begin) & (rows < end)]
@@ -53,7 +53,12 @@ class Partition:
             own_edges = self.tokenizer.return_edges(self.market.volatility[mine])
             for edges, nats in ((own_edges, own), (self.return_edges(mine), shared)):
                 nats.append([_true_bin_nats(edges, bin_masses(edges, law.bins, masses), returns) for masses in laws])
-        return np.concatenate(own, axis=1), np.concatenate(shared, axis=1)
+        return _named(own), _named(shared)
+
+
+def _named(nats: list[list[np.ndarray]]) -> dict[str, np.ndarray]:
+    unigram, adaptive = np.concatenate(nats, axis=1)
+    return {"unigram": unigram, "adaptive_unigram": adaptive}
 
 
 def _true_bin_nats(edges_NM: np.ndarray, masses_NK: np.ndarray, returns_N: np.ndarray) -> np.ndarray:
