@@ -1,7 +1,8 @@
 """What can go wrong, and the exit code each failure ends a command with.
 
 0 done · 2 usage or bad input · 3 damaged data or checkpoint · 4 numeric failure · 5 out of disk or memory ·
-143 stopped by a signal after a clean save. A message is one line: what is wrong, where, how to mend it.
+130 interrupted at once · 143 stopped by a signal after a clean save. A message is one line: what is wrong, where, how
+to mend it.
 """
 
 

@@ -30,9 +30,12 @@ def _validation_loss(metrics: dict[str, float] | None) -> float:
 
 
 class Checkpoints:
-    """The checkpoints of one run; use as a context manager."""
+    """The checkpoints of one run; use as a context manager.
 
-    def __init__(self, directory: Path):
+    With `read_only`, nothing on disk is touched: a run can be read while it is being trained.
+    """
+
+    def __init__(self, directory: Path, *, read_only: bool = False):
         self.directory = directory
         keep = preservation_policy.AnyPreservationPolicy(
             [
@@ -45,8 +48,9 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             best_fn=_validation_loss,
             best_mode="min",
-            preservation_policy=keep,
-            cleanup_tmp_directories=True,
+            preservation_policy=None if read_only else keep,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
             enable_async_checkpointing=False,
         )
         try:

@@ -64,11 +64,12 @@ def _unknown(word: str, names: list[str], prog: str) -> str:
 
 
 def _names(flags: Any) -> list[str]:
-    nested = [f.default_factory if callable(f.default_factory) else None for f in fields(flags)]
-    found = []
-    for f, kind in zip(fields(flags), nested, strict=True):
-        found += _names(kind) if isinstance(kind, type) and is_dataclass(kind) else [f.name]
-    return found
+    """Flag names of a dataclass, those of the dataclasses inside it included."""
+    names = []
+    for f in fields(flags):
+        inner = f.default_factory
+        names += _names(inner) if is_dataclass(inner) else [f.name]
+    return names
 
 
 def _first_sentence(box: str) -> str:
@@ -96,6 +97,8 @@ def run_command(
         return 0
     except MqcError as error:
         return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was saved before is intact", 130)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return _fail(f"{error.filename or 'disk'}: no space left; free some and run the command again", 5)

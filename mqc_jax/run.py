@@ -42,7 +42,7 @@ def load_run(path: str | Path) -> Run:
     config = read_config(path)
     tokenizer = tokenizer_from_json(read_json(path / "tokenizer.json"), str(path / "tokenizer.json"))
     template = jax.eval_shape(lambda: new_model(config.model, tokenizer, jax.random.key(0)))
-    with Checkpoints(path / "checkpoints") as checkpoints:
+    with Checkpoints(path / "checkpoints", read_only=True) as checkpoints:
         if checkpoints.best is None:
             raise DamagedData(f"{path}: no checkpoint was finished; train again, or resume with --resume")
         model = checkpoints.restore_model(checkpoints.best, template)

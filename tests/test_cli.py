@@ -167,7 +167,10 @@ def test_evaluate_scores_other_prices_with_the_runs_tokenizer(tmp_path, prices_c
     own, other = (read_json(f"{name}.json")["test"] for name in "ab")
     assert own == other
     capsys.readouterr()
-    assert run_script("evaluate", ["--checkpoint", "run", "--data_file", "bundled"]) == failed(capsys, 2, "train_end")
+
+
+def test_prices_that_end_before_the_runs_test_dates_are_refused(daily, prices_csv, capsys):
+    assert run_script("evaluate", ["--data_file", str(prices_csv)]) == failed(capsys, 2, "train_end 2010-12-31")
 
 
 def test_forecast_prints_bands_and_draws_them(daily, capsys):
@@ -190,6 +193,26 @@ def test_train_never_writes_over_a_run(capsys, prices_csv):
     assert "this run goes to runs/tiny-2" in capsys.readouterr().out
     assert run_script("train", [*argv, "--out", "runs/tiny"]) == failed(capsys, 2, "runs/tiny exists", "--resume")
     assert tree(Path("runs/tiny")) == before
+
+
+def test_a_run_directory_appears_whole_or_not_at_all(capsys, prices_csv, monkeypatch):
+    def fails(*_):
+        raise OSError(28, "No space left on device", "disk")
+
+    argv = ["--config", "tiny", "--data", str(prices_csv), "--out", "r"]
+    with monkeypatch.context() as patch:
+        patch.setattr("mqc_jax.commands.train.write_run_head", fails)
+        assert run_script("train", argv) == failed(capsys, 5, "no space left")
+    assert not Path("r").exists()
+    assert run_script("train", argv) == 0
+
+
+def test_a_prepared_dataset_is_found_from_any_folder(capsys, prices_csv, tmp_path, monkeypatch):
+    assert run_script("data", ["prepare", "--data", str(prices_csv), "--out", "tokens"]) == 0
+    assert run_script("train", ["--config", "tiny", "--data", "tokens", "--out", "r"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run_script("evaluate", ["--checkpoint", "../r"]) == 0
 
 
 def test_resume_keeps_the_runs_own_configuration(capsys, prices_csv):

@@ -34,7 +34,9 @@ def clone(tmp_path_factory) -> tuple[Path, dict[str, str]]:
     # an environment the Makefile finds ready: the interpreter and the tools of the one that runs the tests
     venv = place / ".venv"
     venv.mkdir()
-    (venv / "bin").symlink_to(Path(sys.executable).parent)
+    for part in Path(sys.prefix).iterdir():
+        if part.name != "installed":
+            (venv / part.name).symlink_to(part)
     (venv / "installed").touch()
     environment = {**os.environ, "PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(place)}
     return place, environment

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -207,6 +208,17 @@ def test_a_run_loads_without_anything_but_its_directory(tiny_run):
     assert {path.name for path in tiny_run.iterdir()} == {
         "config.json", "tokenizer.json", "manifest.json", "metrics.jsonl", "checkpoints", "dataset",
     }  # fmt: skip
+
+
+def test_reading_a_run_touches_nothing_not_even_an_unfinished_checkpoint(tiny_run, tmp_path):
+    """A run can be evaluated while it is being trained."""
+    shutil.copytree(tiny_run, tmp_path / "r")
+    unfinished = tmp_path / "r" / "checkpoints" / "99.orbax-checkpoint-tmp-1"
+    unfinished.mkdir()
+    (unfinished / "part").write_text("half a checkpoint")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")}
+    load_run(tmp_path / "r")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")} == before
 
 
 def test_what_is_no_run_is_said_to_be_none(tmp_path, tiny_run):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from configs import PRESETS
-from data_pipeline import TokenDataset, open_dataset, prepare, write_dataset
+from data_pipeline import TokenDataset, prepare, write_dataset
 from data_pipeline.errors import BadInput
 from data_pipeline.tokenizers import TokenIds
 from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
@@ -66,7 +68,7 @@ def flags(argv: Sequence[str]) -> TrainFlags:
 def _peek(argv: Sequence[str]) -> tuple[str, str | None, bool]:
     """The flags on which the other defaults depend."""
     found: dict[str, str] = {}
-    for word, after in zip(argv, [*argv[1:], ""], strict=True):
+    for word, after in zip_longest(argv, argv[1:], fillvalue=""):
         name, equals, value = word.partition("=")
         found[name] = value if equals else after
     return found.get("--config", "daily"), found.get("--out"), "--resume" in found
@@ -80,7 +82,6 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     if flags.resume:
         out = Path(flags.out or "")
         dataset = open_run_dataset(out, config)
-        console.print(f"resuming {out}", highlight=False)
     else:
         out = _new_directory(flags, console)
         config, dataset = _prepare(config, console)
@@ -123,6 +124,8 @@ def _prepare(config: Config, console: Console) -> tuple[Config, TokenDataset]:
         train_end=config.data.train_end,
         validation_end=config.data.validation_end,
     )
+    if (Path(config.data.data) / "manifest.json").is_file():  # used in place: found again from any folder
+        config = replace(config, data=replace(config.data, data=str(Path(config.data.data).resolve())))
     if isinstance(dataset.tokenizer, TokenIds) and (config.model.inputs or config.model.ordinal):
         config = replace(config, model=replace(config.model, inputs=False, ordinal=False))
         console.print(
@@ -137,11 +140,12 @@ def _begin(out: Path, config: Config, dataset: TokenDataset) -> None:
 
     dataset.window_starts(config.model.sequence_len)
     jax.eval_shape(lambda: new_model(config.model, dataset.tokenizer, jax.random.key(0)))
-    out.mkdir(parents=True)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
     if not (Path(config.data.data) / "manifest.json").is_file():
-        write_dataset(dataset, out / "dataset")
-        open_dataset(out / "dataset")
-    write_run_head(out, config, dataset.tokenizer, dataset.manifest)
+        write_dataset(dataset, partial / "dataset")
+    write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
+    partial.rename(out)
 
 
 def _describe(config: Config, dataset: TokenDataset, console: Console) -> None:

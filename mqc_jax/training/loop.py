@@ -63,6 +63,8 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
             done = checkpoints.latest
             model, optimizer, progress = checkpoints.restore(done, state.model, state.optimizer)
             state = TrainState(jnp.int32(done), model, optimizer)
+        if resume:
+            console.print(f"{out}: going on from step {done} of {total}", highlight=False)
         _keep_metrics(out, done)
         started = time.perf_counter() - progress["seconds"]
 

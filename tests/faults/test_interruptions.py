@@ -84,5 +84,5 @@ def test_a_killed_run_resumes_to_the_same_end(tmp_path, unbroken):
     process.kill()
     process.wait()
     out = finish(tmp_path, "--resume", "--out", "r")
-    assert "resuming r" in out
+    assert "r: going on from step" in out
     assert fingerprint(tmp_path / "r") == unbroken
