@@ -1,4 +1,4 @@
-# make demo   the whole line on bundled prices, about two minutes after installation
+# make demo   the whole line on bundled prices, about a minute after installation
 # make test   lint, types and tests
 PYTHON ?= python3
 VENV := .venv

@@ -25,16 +25,21 @@ class ReturnSeries:
 
 
 def check_bars(bars: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return `bars` unchanged if they are canonical.
+    """Return canonical `bars`, their times without a zone (UTC where they had one), nothing else changed.
 
-    Raises BadInput naming the first offending row: a missing column, no rows, a price that is missing, not finite or
-    not positive, or dates that are not strictly increasing within an asset.
+    Raises BadInput naming the first offending row: a missing column, no rows, an asset without a name, a date or price
+    that is missing, a price that is not finite or not positive, or dates of an asset that do not strictly increase.
     """
     for column in ("unique_id", "ds", "close"):
         if column not in bars:
             raise BadInput(f"{where}: no {column!r} column among {list(bars.columns)}; rename the one you mean")
     if bars.empty:
         raise BadInput(f"{where}: no rows; give a file with at least two bars")
+    if getattr(bars["ds"].dtype, "tz", None) is not None:
+        bars = bars.assign(ds=bars["ds"].dt.tz_convert("UTC").dt.tz_localize(None))
+    _refuse_first(bars["ds"].isna().to_numpy(), bars, where, "the date is missing; remove the row or mend the date")
+    unnamed = bars["unique_id"].isna() | (bars["unique_id"].astype(str).str.strip() == "")
+    _refuse_first(unnamed.to_numpy(), bars, where, "the asset has no name; fill its unique_id or symbol in")
     close = bars["close"].to_numpy(np.float64)
     _refuse_first(~np.isfinite(close), bars, where, "close is missing or not finite; remove the row or mend the price")
     _refuse_first(close <= 0, bars, where, "close is not positive, so it has no log return; remove the row or mend it")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -22,6 +22,7 @@ import numpy as np
 
 from data_pipeline.bars import ReturnSeries
 from data_pipeline.errors import BadInput, DamagedData
+from data_pipeline.storage import new_directory, read_json, write_json
 from data_pipeline.tokenizers import RETURN_TOKENIZERS, TokenIds, Tokenizer, tokenizer_from_json
 from data_pipeline.tokenizers.base import ReturnTokenizer
 from data_pipeline.volatility import WARMUP
@@ -153,15 +154,12 @@ def _split_dates(series: Sequence[ReturnSeries], train_end: str | None, validati
     days = np.sort(np.concatenate([s.times for s in series])).astype("datetime64[D]")
     if not len(days):
         raise BadInput("there are no returns; give at least two bars per asset")
-    try:
-        first = np.datetime64(train_end or days[int(0.7 * (len(days) - 1))], "D")
-        second = np.datetime64(validation_end or days[int(0.85 * (len(days) - 1))], "D")
-    except ValueError as error:
-        raise BadInput(f"--train_end and --validation_end are dates like 2010-12-31: {error}") from None
+    first = parse_day(train_end, "--train_end") if train_end else days[int(0.7 * (len(days) - 1))]
+    second = parse_day(validation_end, "--validation_end") if validation_end else days[int(0.85 * (len(days) - 1))]
     if not days[0] <= first < second <= days[-1]:
         raise BadInput(
             f"train_end {first} and validation_end {second} must follow one another within the data, "
-            f"{days[0]} to {days[-1]}; set --train_end and --validation_end"
+            f"which runs from {days[0]} to {days[-1]}"
         )
     return str(first), str(second)
 
@@ -171,53 +169,58 @@ def read_token_file(path: str | Path, vocab_size: int) -> TokenDataset:
 
     Raises BadInput for text that is no id and for ids outside the vocabulary.
     """
-    words = Path(path).read_text(encoding="utf-8", errors="replace").split()
-    try:
-        ids = np.array(words, dtype=np.int64)
-    except (ValueError, OverflowError):
-        bad = next(word for word in words if not word.lstrip("-").isdigit() or len(word) > 18)
-        raise BadInput(f"{path}: {bad[:40]!r} is not a token id; the file holds space-separated integers") from None
+    ids = parse_ids(Path(path).read_text(encoding="utf-8", errors="replace"), vocab_size, str(path), "--vocab_size")
     if len(ids) < 10:
         raise BadInput(f"{path}: {len(ids)} tokens, too few to split; the file holds space-separated integers")
-    check_ids(ids, vocab_size, str(path))
     segments = np.array([[0, 0, int(0.8 * len(ids)), int(0.9 * len(ids)), len(ids)]], np.int64)
     manifest = {
         "format": FORMAT,
         "source": str(path),
-        "assets": [{"unique_id": Path(path).stem, "first": None, "last": None}],
+        "assets": [{"unique_id": Path(path).stem}],
         "splits": {"train_share": 0.8, "validation_share": 0.1},
         "libraries": {"numpy": version("numpy")},
     }
     return _sealed(TokenDataset(ids.astype(_dtype(vocab_size)), segments, TokenIds(vocab_size), manifest))
 
 
-def check_ids(ids: np.ndarray, vocab_size: int, where: str) -> None:
-    """Raise BadInput naming the first id outside [0, vocab_size)."""
-    bad = (ids < 0) | (ids >= vocab_size)
-    if bad.any():
-        place = int(np.argmax(bad))
-        raise BadInput(
-            f"{where}: token {ids[place]} at position {place} is outside [0, {vocab_size}); "
-            f"set --vocab_size {max(int(ids.max()) + 1, 1)} or mend the file"
-        )
+def parse_ids(text: str, vocab_size: int, where: str, vocab_flag: str | None = None) -> np.ndarray:
+    """Space-separated token ids, int64. Raises BadInput naming the first word that is no id in [0, vocab_size).
+
+    `vocab_flag` is the flag that would widen the vocabulary, where there is one.
+    """
+    words = text.split()
+    bad = next((word for word in words if not re.fullmatch(r"-?[0-9]{1,18}", word)), None)
+    if bad is not None:
+        raise BadInput(f"{where}: {bad[:40]!r} is not a token id; ids are space-separated integers like 80 81 83")
+    ids = np.array(words, dtype=np.int64)
+    outside = (ids < 0) | (ids >= vocab_size)
+    if outside.any():
+        place, largest = int(np.argmax(outside)), int(ids.max())
+        mend = f"set {vocab_flag} {largest + 1}" if vocab_flag and ids.min() >= 0 else "mend the ids"
+        raise BadInput(f"{where}: token {ids[place]} at position {place} is outside [0, {vocab_size}); {mend}")
+    return ids
+
+
+def parse_day(text: str, where: str) -> np.datetime64:
+    """A date like 2010-12-31. Raises BadInput for anything else."""
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            raise ValueError
+        return np.datetime64(text, "D")
+    except ValueError:
+        raise BadInput(f"{where} {text}: not a date; write it like 2010-12-31") from None
 
 
 def write_dataset(dataset: TokenDataset, directory: str | Path) -> None:
     """Write to a new directory, all or nothing. Raises BadInput when the directory is already there."""
-    directory = Path(directory)
-    if directory.exists():
-        raise BadInput(f"{directory} exists; choose another place or remove it")
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, array in dataset.arrays().items():
-        with open(partial / f"{name}.npy", "wb") as file:
-            np.save(file, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-    write_json(partial / "tokenizer.json", dataset.tokenizer.to_json())
-    write_json(partial / "manifest.json", dataset.manifest)
-    partial.rename(directory)
+    with new_directory(Path(directory)) as partial:
+        for name, array in dataset.arrays().items():
+            with open(partial / f"{name}.npy", "wb") as file:
+                np.save(file, array, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+        write_json(partial / "tokenizer.json", dataset.tokenizer.to_json())
+        write_json(partial / "manifest.json", dataset.manifest)
 
 
 def open_dataset(directory: str | Path) -> TokenDataset:
@@ -226,12 +229,12 @@ def open_dataset(directory: str | Path) -> TokenDataset:
     Raises BadInput when it is no dataset, DamagedData when an array is missing or is not what was written.
     """
     directory = Path(directory)
-    if not (directory / "manifest.json").is_file():
-        raise BadInput(f"{directory}: no manifest.json here, so no token dataset; make one with 'mqc data prepare'")
-    manifest = read_json(directory / "manifest.json")
-    if manifest.get("format") != FORMAT:
-        raise DamagedData(f"{directory}: dataset format {manifest.get('format')}, this version reads {FORMAT}")
+    if not is_dataset(directory):
+        raise BadInput(f"{directory}: no token dataset here; make one with 'mqc data prepare'")
+    manifest = _checked_manifest(directory)
     tokenizer = tokenizer_from_json(read_json(directory / "tokenizer.json"), str(directory / "tokenizer.json"))
+    if _hash(tokenizer.to_json()) != manifest["tokenizer"]:
+        raise DamagedData(f"{directory / 'tokenizer.json'}: not the one in manifest.json; prepare the dataset again")
     arrays = {}
     for name, entry in manifest["arrays"].items():
         path = directory / f"{name}.npy"
@@ -251,26 +254,37 @@ def open_dataset(directory: str | Path) -> TokenDataset:
     return dataset
 
 
+def is_dataset(path: Path) -> bool:
+    """Whether `path` is a directory that claims to hold a token dataset."""
+    return (path / "manifest.json").is_file() and not (path / "config.json").exists()
+
+
+def _checked_manifest(directory: Path) -> dict[str, Any]:
+    manifest = read_json(directory / "manifest.json")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise DamagedData(f"{directory}: dataset format {found}, this version reads {FORMAT}; prepare it again")
+    described = manifest.get("arrays")
+    known = {"tokens", "segments"}, {"tokens", "segments", *Market._fields}
+    if (
+        not isinstance(described, dict)
+        or set(described) not in known
+        or not {"assets", "splits", "tokenizer"} <= set(manifest)
+    ):
+        raise DamagedData(f"{directory / 'manifest.json'}: entries are missing or unknown; prepare the dataset again")
+    return manifest
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def _sealed(dataset: TokenDataset) -> TokenDataset:
     described = {name: _describe(array) for name, array in dataset.arrays().items()}
-    return replace(dataset, manifest={**dataset.manifest, "arrays": described})
+    sealed = {"tokenizer": _hash(dataset.tokenizer.to_json()), "arrays": described}
+    return replace(dataset, manifest=dataset.manifest | sealed)
 
 
 def _describe(array: np.ndarray) -> dict[str, Any]:
     digest = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).hexdigest()
     return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": digest}
-
-
-def read_json(path: Path) -> Any:
-    """Parse a JSON file. Raises DamagedData naming it when it cannot be parsed."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DamagedData(f"{path}: not readable JSON ({error})") from None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON (no NaN), whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)

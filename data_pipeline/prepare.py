@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_pipeline.bars import return_series
-from data_pipeline.dataset import TokenDataset, build_dataset, open_dataset, read_token_file
+from data_pipeline.dataset import TokenDataset, build_dataset, is_dataset, open_dataset, read_token_file
+from data_pipeline.errors import BadInput
 from data_pipeline.sources import bundled, load_bars
 from data_pipeline.tokenizers.base import ReturnTokenizer
 
@@ -22,15 +23,22 @@ def prepare(
 
     Args:
       source: "bundled", a token dataset, a `.txt` file of token ids, a CSV file or a folder of them.
-      tokenizer: the name of the tokenizer to fit, or a fitted one; ignored where the source is tokens already.
+      tokenizer: the name of the tokenizer to fit, or a fitted one; not used where the source is tokens already.
       vocab_size: bound on the ids of a `.txt` file.
       train_end, validation_end: last training and validation dates, where the source is prices.
 
     Raises BadInput or DamagedData, naming the file and the mend.
     """
     path = Path(source)
-    if (path / "manifest.json").is_file():
-        return open_dataset(path)
+    if (path / "config.json").is_file():
+        raise BadInput(f"{source} is a run, not data; the tokens it was trained on may be in {path / 'dataset'}")
+    if is_dataset(path):
+        dataset = open_dataset(path)
+        for name, wanted in (("train_end", train_end), ("validation_end", validation_end)):
+            split_at = dataset.manifest["splits"].get(name)
+            if wanted not in (None, split_at):
+                raise BadInput(f"{source} was split at {name} {split_at}, not {wanted}; prepare it again to move it")
+        return dataset
     if path.suffix == ".txt" and path.is_file():
         return read_token_file(path, vocab_size)
     if source == "bundled":

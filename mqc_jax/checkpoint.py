@@ -7,8 +7,11 @@ that wrote it. Nothing is pickled.
 from __future__ import annotations
 
 import json
-import logging
 import math
+import shutil
+import sys
+import time
+import warnings
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,10 +20,9 @@ import orbax.checkpoint as ocp
 from jax.tree_util import keystr, tree_flatten_with_path
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from data_pipeline.errors import DamagedData
+from data_pipeline.errors import DamagedData, OutOfResources
 
 Tree = TypeVar("Tree")
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save at INFO and WARNING
 
 
 def _validation_loss(metrics: dict[str, float] | None) -> float:
@@ -79,7 +81,8 @@ class Checkpoints:
     ) -> None:
         """Write everything training needs to go on from `step`, or a model alone; on return it is on disk.
 
-        `loss` is the validation loss by which the best checkpoint is chosen.
+        `loss` is the validation loss by which the best checkpoint is chosen. Raises OutOfResources when the disk is
+        full; what was saved before stays.
         """
         items = {"model": ocp.args.StandardSave(_by_path(model))}
         if optimizer is not None:
@@ -88,7 +91,25 @@ class Checkpoints:
                 "progress": ocp.args.JsonSave(progress or {}),
             }
         metrics = None if loss is None else {"validation_loss": loss}
-        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+        report = sys.unraisablehook
+        sys.unraisablehook = lambda _: None  # TensorStore's threads would each print their failed write
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+        except (ValueError, OSError) as error:  # TensorStore reports a full disk as ValueError
+            self._remove_partial()
+            raise OutOfResources(
+                f"{self.directory}: step {step} could not be saved, the ones before it are intact; free disk space and "
+                f"go on with --resume ({_reason(error)})"
+            ) from None
+        sys.unraisablehook = report
+
+    def _remove_partial(self) -> None:
+        """Give the disk back what a failed save took, once its writers have stopped."""
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        for _ in range(10):
+            for partial in self.directory.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(partial, ignore_errors=True)
+            time.sleep(0.05)
 
     def restore_model(self, step: int, like: Tree) -> Tree:
         """The model of `step`; `like` has its structure, shapes and types. Raises DamagedData."""
@@ -112,11 +133,16 @@ class Checkpoints:
         try:
             found = self._manager.restore(step, args=ocp.args.Composite(**args))
         except (ValueError, KeyError, OSError, TypeError, json.JSONDecodeError) as error:
-            reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-            raise DamagedData(f"{self.directory}: step {step} cannot be read as this model ({reason})") from None
+            raise DamagedData(
+                f"{self.directory}: step {step} cannot be read as this model ({_reason(error)})"
+            ) from None
         leaves = {name: [found[name][path] for path in paths] for name, paths in wanted.items()}
         rebuilt = {name: jax.tree.unflatten(jax.tree.structure(trees[name]), leaves[name]) for name in trees}
         return rebuilt | ({"progress": found["progress"]} if progress else {})
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _by_path(tree: Any) -> dict[str, Any]:

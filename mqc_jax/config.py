@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+def _check_types(config: Any) -> None:
+    """Every field is of its declared type; floats are finite."""
+    hints = get_type_hints(type(config))
+    for name, value in vars(config).items():
+        hint = hints[name]
+        if get_origin(hint) is Literal:
+            _require(value in get_args(hint), f"{name}={value!r} must be one of {', '.join(get_args(hint))}")
+        elif hint is int:
+            _require(type(value) is int, f"{name}={value!r} must be an integer")
+        elif hint is float:
+            number = type(value) in (int, float) and math.isfinite(value)
+            _require(number, f"{name}={value!r} must be a finite number")
+        elif hint is bool:
+            _require(type(value) is bool, f"{name}={value!r} must be true or false")
 
 
 def _require_positive(config: Any, *names: str) -> None:
@@ -22,7 +39,7 @@ class ModelConfig:
     """The network. The defaults are the seed's: 25,296,896 parameters."""
 
     sequence_len: int = 512
-    """Context: how many tokens attention looks back."""
+    """Context: the length of a training window, and how many tokens each layer of attention looks back."""
     vocab_size: int = 128
     """Number of tokens."""
     n_layer: int = 8
@@ -45,6 +62,7 @@ class ModelConfig:
     """Precision of the rotary tables; the original rounds them to bfloat16."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _require_positive(self, "sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd")
         _require(
             self.n_embd % self.n_head == 0,
@@ -79,16 +97,19 @@ class DataConfig:
     data: str = "bundled"
     """'bundled', a CSV file or a folder of them, a token dataset, or a text file of token ids."""
     tokenizer: Literal["volatility", "quantile"] = "volatility"
-    """How returns become tokens; ignored where the data is tokens already."""
+    """How returns become tokens; where the data is tokens already, theirs counts."""
     train_end: str | None = None
     """Last training date; default: 70 % of the bars lie before it (bundled: 2010-12-31)."""
     validation_end: str | None = None
     """Last validation date; default: 85 % of the bars lie before it (bundled: 2013-12-31)."""
 
+    def __post_init__(self) -> None:
+        _check_types(self)
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the network is fitted. The defaults are the original train.py's."""
+    """How the network is fitted. The defaults are the original train.py's, the learning rate falling at every step."""
 
     num_epochs: int = 10
     """Passes over the training tokens (each token is seen about twice per pass: windows overlap by half)."""
@@ -97,7 +118,7 @@ class TrainConfig:
     learning_rate: float = 5e-4
     """Peak learning rate of AdamW."""
     warmup_steps: int = 0
-    """Steps of linear warm-up from 0."""
+    """Steps in which the learning rate rises linearly to its peak."""
     schedule: Literal["step", "epoch"] = "step"
     """Lower the cosine learning rate after every step, or once per epoch as the original does."""
     weight_decay: float = 0.01
@@ -114,11 +135,13 @@ class TrainConfig:
     """Seed of the weights, the batches and the dropout."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _require_positive(self, "num_epochs", "batch_size", "learning_rate", "max_grad_norm")
         for name in ("warmup_steps", "weight_decay", "patience", "seed"):
             _require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
         for name in ("beta1", "beta2"):
             _require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be in [0, 1)")
+        _require(self.seed < 2**32, f"seed={self.seed} must be below 2**32")
 
 
 @dataclass(frozen=True)

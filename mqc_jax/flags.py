@@ -7,17 +7,20 @@ import difflib
 import errno
 import io
 import json
+import logging
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 from rich.console import Console
 
 from data_pipeline.errors import BadInput, MqcError, OutOfResources
+from data_pipeline.storage import write_json
 
 Flags = TypeVar("Flags")
 CONFIG = (tyro.conf.OmitArgPrefixes,)
@@ -28,6 +31,11 @@ def parse(flags: type[Flags], argv: Sequence[str], prog: str, default: Flags | N
 
     Raises BadInput with one line for a value of the wrong type or range, or an unknown flag, naming the nearest one.
     """
+    names = _names(flags)
+    for word in argv:
+        name = word.partition("=")[0].removeprefix("--").replace("-", "_")
+        if word.startswith("--") and name.removeprefix("no_") not in names and name != "help":
+            raise BadInput(f"{prog}: unknown flag {word}; {_nearest(name, names, prog)}")
     given: dict[str, Any] = {} if default is None else {"default": default}
     stderr = io.StringIO()
     try:
@@ -48,19 +56,15 @@ def parse(flags: type[Flags], argv: Sequence[str], prog: str, default: Flags | N
     except ValueError as error:
         raise BadInput(str(error)) from None
     if unknown:
-        raise BadInput(f"{prog}: {_unknown(unknown[0], _names(flags), prog)}")
+        raise BadInput(f"{prog}: unknown argument {unknown[0]!r}; every value follows its flag, see '{prog} --help'")
     return parsed
 
 
-def _unknown(word: str, names: list[str], prog: str) -> str:
-    if not word.startswith("-"):
-        return f"unknown argument {word!r}; every value follows its flag, see '{prog} --help'"
-    flag = word.partition("=")[0].lstrip("-").replace("-", "_")
+def _nearest(flag: str, names: list[str], prog: str) -> str:
     initials = ["".join(part[0] for part in name.split("_")) for name in names]
     near = [name for name, short in zip(names, initials, strict=True) if short == flag]
     near += difflib.get_close_matches(flag, names, 1, 0.5)
-    hint = f"did you mean --{near[0]}?" if near else f"'{prog} --help' lists them"
-    return f"unknown flag {word}; {hint}"
+    return f"did you mean --{near[0]}?" if near else f"'{prog} --help' lists them"
 
 
 def _names(flags: Any) -> list[str]:
@@ -88,10 +92,14 @@ def run_command(
     command: Callable[[Any, Console], dict[str, Any]], flags: Callable[[Sequence[str]], Any], argv: Sequence[str]
 ) -> int:
     """Parse, run, write `--json`, and turn every failure into one line and its exit code (`data_pipeline.errors`)."""
+    for library in ("absl", "asyncio"):  # Orbax reports every save, and every failed one by tracebacks
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         parsed = flags(argv)
+        if parsed.json not in (None, "-"):
+            check_place(parsed.json, "--json")
         to_stdout = parsed.json == "-"
-        figures = command(parsed, Console(stderr=to_stdout, soft_wrap=True))
+        figures = command(parsed, Console(stderr=to_stdout, soft_wrap=True, markup=False, highlight=False))
         if parsed.json:
             _write_json(parsed.json, figures)
         return 0
@@ -99,27 +107,43 @@ def run_command(
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; what was saved before is intact", 130)
+    except BrokenPipeError:  # `mqc … | head`: whoever read us has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return _fail(f"{error.filename or 'disk'}: no space left; free some and run the command again", 5)
-        return _fail(f"{error.filename or 'file'}: {error.strerror or error}", 2)
-    except MemoryError:
-        return _fail("out of memory; try a smaller --batch_size", OutOfResources.exit_code)
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
-            return _fail("out of memory on the device; try a smaller --batch_size", OutOfResources.exit_code)
-        raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = "no space left; free some and run the command again" if full else error.strerror or str(error)
+        return _fail(f"{error.filename or 'disk'}: {what}", (OutOfResources if full else BadInput).exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _fail("out of memory; try less at once: a smaller --batch_size, fewer paths", OutOfResources.exit_code)
+
+
+def check_place(path: str, flag: str) -> None:
+    """Raise BadInput when `path` cannot be written because its folder is not there."""
+    if not Path(path).absolute().parent.is_dir():
+        raise BadInput(f"{flag} {path}: no folder {Path(path).parent}; make it first")
+
+
+def check_range(flags: Any, **most: int) -> None:
+    """Raise BadInput unless each named flag is from 1 to its bound."""
+    for name, bound in most.items():
+        if not 1 <= getattr(flags, name) <= bound:
+            raise BadInput(f"--{name} {getattr(flags, name)} must be from 1 to {bound}")
+
+
+def check_seed(seed: int) -> None:
+    """Raise BadInput for a seed that JAX cannot take."""
+    if not 0 <= seed < 2**32:
+        raise BadInput(f"--seed {seed} must be from 0 to {2**32 - 1}")
 
 
 def _write_json(place: str, figures: dict[str, Any]) -> None:
-    text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
     if place == "-":
-        sys.stdout.write(text)
+        sys.stdout.write(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         return
-    partial = f"{place}.partial"
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(partial, place)
+    write_json(Path(place), figures)
 
 
 def _fail(message: str, code: int) -> int:

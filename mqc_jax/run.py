@@ -16,12 +16,12 @@ import numpy as np
 from jax import Array
 
 from data_pipeline import BadInput, DamagedData, TokenDataset, Tokenizer, open_dataset, tokenizer_from_json
-from data_pipeline.dataset import read_json, write_json
+from data_pipeline.storage import read_json, write_json
 from data_pipeline.tokenizers import ReturnTokenizer
 from data_pipeline.volatility import INPUT_NAMES
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config, ModelConfig
-from mqc_jax.model import GPT, Bins
+from mqc_jax.model import GPT, OrdinalBins
 
 
 class Run(NamedTuple):
@@ -76,10 +76,10 @@ def open_run_dataset(path: str | Path, config: Config) -> TokenDataset:
     path = Path(path)
     place = path / "dataset" if (path / "dataset").is_dir() else Path(config.data.data)
     if not place.is_dir():
-        raise BadInput(f"{path}: the data it was trained on ({place}) is not here; name other data with --data_file")
+        raise BadInput(f"{path}: the data it was trained on, {place}, is not here; put it back")
     dataset = open_dataset(place)
     if dataset.manifest != read_json(path / "manifest.json"):
-        raise DamagedData(f"{place}: not the data {path} was trained on; name the data to score with --data_file")
+        raise DamagedData(f"{place}: no longer the data {path} was trained on; put that back")
     return dataset
 
 
@@ -92,7 +92,7 @@ def new_model(config: ModelConfig, tokenizer: Tokenizer, key: Array) -> GPT:
         )
     bins, n_inputs = None, 0
     if isinstance(tokenizer, ReturnTokenizer):
-        bins = Bins(tuple(tokenizer.bin_values.tolist()), tuple(np.log(tokenizer.bins.masses).tolist()))
+        bins = OrdinalBins(tuple(tokenizer.bin_values.tolist()), tuple(np.log(tokenizer.bins.masses).tolist()))
         n_inputs = len(INPUT_NAMES)
     try:
         return GPT(config, key, n_inputs, bins)
@@ -101,10 +101,17 @@ def new_model(config: ModelConfig, tokenizer: Tokenizer, key: Array) -> GPT:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl. Raises DamagedData naming the file and the line."""
+    """The lines of a run's metrics.jsonl; a last one cut short by a crash is left out.
+
+    Raises DamagedData naming the file and the line.
+    """
     file = Path(path) / "metrics.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise DamagedData(f"{file}: not readable JSON lines ({error})") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise DamagedData(f"{file}: line {number} is not JSON ({error}); remove it") from None
+    return found

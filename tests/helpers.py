@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipeline import ReturnSeries
 from mqc_jax.config import ModelConfig
-from mqc_jax.model import GPT, Bins
+from mqc_jax.model import GPT, OrdinalBins
 
 TINY = ModelConfig(sequence_len=16, vocab_size=70, n_layer=2, n_head=4, n_kv_head=2, n_embd=32)
 RICH = ModelConfig(
@@ -19,7 +19,7 @@ N_INPUTS = 8
 def random_model(config: ModelConfig, seed: int) -> GPT:
     """A model whose every parameter is random: the zero-initialised head would make fresh ones agree by accident."""
     values = np.linspace(-2.5, 2.5, config.vocab_size)
-    bins = Bins(tuple(values), tuple(np.full(config.vocab_size, -np.log(config.vocab_size))))
+    bins = OrdinalBins(tuple(values), tuple(np.full(config.vocab_size, -np.log(config.vocab_size))))
     model = GPT(config, jax.random.key(seed), N_INPUTS, bins)
     leaves, structure = jax.tree.flatten(model)
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))

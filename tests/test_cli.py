@@ -67,6 +67,17 @@ def tree(path):
         ("sample", ["--num_generate", "0"], "--num_generate 0"),
         ("forecast", ["--horizon", "-5"], "--horizon -5"),
         ("forecast", ["--horizon", "1000000000"], "--horizon 1000000000"),
+        ("forecast", ["--plot", "f.txt"], "ends in .png"),
+        ("forecast", ["--plot", "no/f.png"], "--plot no/f.png: no folder no; make it first"),
+        ("sample", ["--json", "no/s.json"], "--json no/s.json: no folder no; make it first"),
+        ("sample", ["--seed", "99999999999999999999"], "--seed 99999999999999999999 must be from 0"),
+        ("train", ["--seed", "99999999999999999999"], "below 2**32"),
+        ("train", ["--learning_rate", "inf"], "learning_rate=inf must be a finite number"),
+        ("train", ["--train_end", "2010"], "--train_end 2010: not a date; write it like 2010-12-31"),
+        ("train", ["--train_end", "2010-12-31", "--validation_end", "2011-01-02"], "patience needs validation dates"),
+        ("train", ["--resume", "--config", "seed"], "leave out --config"),
+        ("import-torch", ["--chk", "a.pt", "b"], "unknown flag --chk"),
+        ("data", ["prepare", "--ouf", "d"], "did you mean --out?"),
         ("data", ["prepare"], "--out"),
         ("data", ["repair"], "unknown command repair"),
         ("data", [], "no command"),
@@ -80,7 +91,7 @@ def test_usage_errors_name_the_mend_and_exit_2(capsys, tmp_path, command, argv, 
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["--seed_tokens", "80 81 x"], "not space-separated integers"),
+        (["--seed_tokens", "80 81 x"], "'x' is not a token id"),
         (["--seed_tokens", "80 128"], "token 128 at position 1 is outside [0, 128)"),
         (["--seed_tokens", "-1"], "token -1 at position 0"),
         (["--seed_tokens", " "], "--seed_tokens is empty"),
@@ -215,6 +226,31 @@ def test_a_prepared_dataset_is_found_from_any_folder(capsys, prices_csv, tmp_pat
     assert run_script("evaluate", ["--checkpoint", "../r"]) == 0
 
 
+def test_what_a_run_was_trained_on_is_what_its_config_says(prices_csv, capsys):
+    assert run_script("data", ["prepare", "--data", str(prices_csv), "--tokenizer", "quantile", "--out", "tokens"]) == 0
+    assert run_script("train", ["--config", "tiny", "--data", "tokens", "--out", "r"]) == 0
+    data, manifest = read_json("r/config.json")["data"], read_json("r/manifest.json")
+    assert data["tokenizer"] == "quantile"
+    assert {name: data[name] for name in ("train_end", "validation_end")} == manifest["splits"]
+    capsys.readouterr()
+    argv = ["--config", "tiny", "--data", "tokens", "--train_end", "2000-06-01"]
+    assert run_script("train", argv) == failed(capsys, 2, "was split at train_end", "prepare it again")
+    assert run_script("train", ["--config", "tiny", "--data", "r"]) == failed(capsys, 2, "r is a run, not data")
+
+
+def test_paths_with_brackets_are_only_text(capsys, prices_csv):
+    assert run_script("train", ["--config", "tiny", "--data", str(prices_csv), "--out", "r[/y]"]) == 0
+    assert "r[/y]: 3,200 parameters" in capsys.readouterr().out
+
+
+def test_a_forecast_of_the_years_it_was_fitted_on_says_so(daily, capsys):
+    assert run_script("forecast", ["--as_of", "2005-06-01", "--n_paths", "5", "--json", "f.json"]) == 0
+    assert "this is no test of it" in capsys.readouterr().out
+    assert read_json("f.json")["in_sample"] is True
+    assert run_script("forecast", ["--as_of", "2015-06-01", "--n_paths", "5", "--json", "f.json"]) == 0
+    assert read_json("f.json")["in_sample"] is False
+
+
 def test_resume_keeps_the_runs_own_configuration(capsys, prices_csv):
     argv = ["--config", "tiny", "--data", str(prices_csv), "--n_layer", "2", "--out", "r"]
     assert run_script("train", argv) == 0
@@ -277,12 +313,12 @@ def test_too_large_a_batch_exits_5(capsys, monkeypatch, prices_csv):
 
     monkeypatch.setattr("mqc_jax.training.loop.train_step", exhausted)
     argv = ["--config", "tiny", "--data", str(prices_csv)]
-    assert run_script("train", argv) == failed(capsys, 5, "try a smaller --batch_size")
+    assert run_script("train", argv) == failed(capsys, 5, "a smaller --batch_size")
 
 
 def test_a_diverging_run_exits_4(capsys, prices_csv):
     argv = ["--config", "tiny", "--data", str(prices_csv), "--learning_rate", "1e30", "--no-ordinal", "--out", "r"]
-    assert run_script("train", [*argv, "--num_epochs", "50"]) == failed(capsys, 4, "try --learning_rate")
+    assert run_script("train", [*argv, "--num_epochs", "50"]) == failed(capsys, 4, "--learning_rate")
 
 
 def test_an_absent_device_is_refused(capsys, daily):

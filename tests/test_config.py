@@ -23,6 +23,13 @@ from mqc_jax.training.optimizer import learning_rate, make_optimizer
         (ModelConfig, {"n_layer": 0}, "n_layer=0 must be above 0"),
         (ModelConfig, {"sequence_len": -1}, "sequence_len=-1"),
         (ModelConfig, {"dropout": 1.0}, "dropout=1.0"),
+        (ModelConfig, {"dtype": "float15"}, "dtype='float15' must be one of float32, bfloat16"),
+        (ModelConfig, {"n_layer": 2.5}, "n_layer=2.5 must be an integer"),
+        (ModelConfig, {"inputs": 1}, "inputs=1 must be true or false"),
+        (TrainConfig, {"schedule": "epcoh"}, "schedule='epcoh' must be one of step, epoch"),
+        (TrainConfig, {"learning_rate": float("inf")}, "learning_rate=inf must be a finite number"),
+        (TrainConfig, {"seed": 2**40}, "below 2**32"),
+        (DataConfig, {"tokenizer": "bpe"}, "tokenizer='bpe' must be one of"),
         (TrainConfig, {"learning_rate": 0.0}, "learning_rate=0.0"),
         (TrainConfig, {"patience": -1}, "patience=-1"),
         (TrainConfig, {"beta2": 1.0}, "beta2=1.0"),
@@ -122,7 +129,3 @@ def test_epoch_schedule_is_constant_within_an_epoch_and_is_the_originals_cosine(
     by_epoch = np.array([float(rate(step)) for step in range(70)]).reshape(10, 7)
     assert (by_epoch == by_epoch[:, :1]).all()
     np.testing.assert_allclose(by_epoch[:, 0], (1 + np.cos(np.pi * np.arange(10) / 10)) / 2, atol=1e-6)
-
-
-def test_data_config_has_no_field_that_prepare_ignores():
-    assert {f.name for f in fields(DataConfig)} == {"data", "tokenizer", "train_end", "validation_end"}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,14 +159,69 @@ def test_a_broken_manifest_or_a_newer_format_is_damage(panel, tmp_path):
         open_dataset(tmp_path / "d")
 
 
-def test_ids_outside_the_vocabulary_are_noticed_even_when_the_hash_is_right(panel, tmp_path):
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda m: m.pop("arrays"),
+        lambda m: m.pop("splits"),
+        lambda m: m["arrays"].pop("tokens"),
+        lambda m: m["arrays"].pop("closes"),
+        lambda m: m["arrays"].update(other={}),
+    ],
+)
+def test_a_manifest_with_holes_is_damage(panel, tmp_path, harm):
     write_dataset(panel, tmp_path / "d")
-    small = panel.tokenizer.to_json()
-    for part in ("edges", "values", "masses"):
-        small["bins"][part] = small["bins"][part][:20]
-    (tmp_path / "d" / "tokenizer.json").write_text(json.dumps(small))
-    with pytest.raises(DamagedData, match="outside the vocabulary of 20"):
+    manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())
+    harm(manifest)
+    (tmp_path / "d" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DamagedData, match=r"manifest\.json: entries are missing or unknown"):
         open_dataset(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda t: t["bins"]["edges"].pop(),
+        lambda t: t["bins"]["edges"].reverse(),
+        lambda t: t["bins"].update(values=[float("nan")] * 128),
+        lambda t: t.update(mean="x"),
+        lambda t: t.update(mean=0.5),
+        lambda t: t.update(kind="quantile"),
+    ],
+)
+def test_a_changed_tokenizer_is_damage(panel, tmp_path, harm):
+    write_dataset(panel, tmp_path / "d")
+    tokenizer = panel.tokenizer.to_json()
+    harm(tokenizer)
+    (tmp_path / "d" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(DamagedData, match=r"tokenizer\.json: not "):
+        open_dataset(tmp_path / "d")
+
+
+def test_ids_outside_the_vocabulary_are_noticed_even_when_every_hash_is_right(tmp_path):
+    from data_pipeline.dataset import TokenDataset, _sealed
+    from data_pipeline.tokenizers import TokenIds
+
+    segments = np.array([[0, 0, 80, 90, 100]])
+    manifest = {"format": 1, "source": "x", "assets": [], "splits": {}}
+    dataset = TokenDataset(np.arange(100, dtype=np.uint8), segments, TokenIds(20), manifest)
+    write_dataset(_sealed(dataset), tmp_path / "d")
+    with pytest.raises(DamagedData, match="token 99 is outside the vocabulary of 20"):
+        open_dataset(tmp_path / "d")
+
+
+def test_a_prepared_dataset_keeps_its_own_split(panel, tmp_path):
+    write_dataset(panel, tmp_path / "d")
+    own = panel.manifest["splits"]["train_end"]
+    assert prepare(str(tmp_path / "d"), tokenizer="volatility", vocab_size=128, train_end=own).assets == ["A", "B", "C"]
+    with pytest.raises(BadInput, match=f"was split at train_end {own}, not 2001-01-01; prepare it again"):
+        prepare(str(tmp_path / "d"), tokenizer="volatility", vocab_size=128, train_end="2001-01-01")
+
+
+def test_prices_that_never_move_are_refused():
+    flat = replace(garch_series(900, 1), log_returns=np.zeros(900))
+    with pytest.raises(BadInput, match="the price never moves"):
+        build_dataset([flat], source="x", tokenizer="volatility")
 
 
 def test_a_folder_without_a_dataset_is_no_dataset(tmp_path):
@@ -191,6 +247,9 @@ def test_a_failed_write_leaves_nothing_behind(panel, tmp_path, monkeypatch):
         ("1 2 -1 4 5 6 7 8 9 10 11", "token -1 at position 2 is outside [0, 128)"),
         ("1 2 128 4 5 6 7 8 9 10 11", "--vocab_size 129"),
         ("99999999999999999999 2 3 4 5 6 7 8 9 10 11", "is not a token id"),
+        ("1 2 --5 4 5 6 7 8 9 10 11", "'--5' is not a token id"),
+        ("1 2 \u00b2 4 5 6 7 8 9 10 11", "is not a token id"),
+        ("1 2 1_0 4 5 6 7 8 9 10 11", "'1_0' is not a token id"),
         ("1 2 3", "too few"),
         ("", "too few"),
     ],
@@ -217,7 +276,9 @@ def test_a_token_file_is_split_in_order(tmp_path):
         (("2001-06-01", "2001-01-01"), "must follow one another"),
         (("1990-01-01", "2001-01-01"), "must follow one another"),
         (("2001-01-01", "2030-01-01"), "must follow one another"),
-        (("soon", "2001-01-01"), "dates like 2010-12-31"),
+        (("soon", "2001-01-01"), "--train_end soon: not a date; write it like 2010-12-31"),
+        (("2001", "2002-01-01"), "--train_end 2001: not a date"),
+        (("2001-02-31", "2002-01-01"), "--train_end 2001-02-31: not a date"),
     ],
 )
 def test_impossible_split_dates_are_refused(dates, says):

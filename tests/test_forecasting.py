@@ -110,5 +110,7 @@ def test_the_fan_chart_is_written(tmp_path, realised):
     prices = 100 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.01, 100)))
     times = np.datetime64("2020-01-01") + np.arange(100)
     paths = prices[-1 - realised] * np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.01, (50, 20)), axis=1))
-    fan_chart(tmp_path / "f.png", title="A", times=times, prices=prices, cutoff=99 - realised, paths=paths)
+    fan_chart(
+        tmp_path / "f.png", title="A", times=times, prices=prices, cutoff=99 - realised, cutoff_label="x", paths=paths
+    )
     assert (tmp_path / "f.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

@@ -7,7 +7,7 @@ import pytest
 from helpers import RICH, TINY, random_inputs, random_model, random_tokens
 
 from mqc_jax.config import ModelConfig
-from mqc_jax.model import GPT, Bins
+from mqc_jax.model import GPT, OrdinalBins
 from mqc_jax.model.layers import dropout, linear, rms_norm
 from mqc_jax.model.ordinal import ordinal_basis
 
@@ -96,7 +96,7 @@ def test_a_fresh_model_predicts_the_uniform_or_the_training_law():
     tokens = random_tokens(TINY, (1, 4))
     assert np.ptp(GPT(TINY, jax.random.key(0))(tokens)) == 0
     masses = np.random.default_rng(0).dirichlet(np.ones(70))
-    bins = Bins(tuple(np.linspace(-2, 2, 70)), tuple(np.log(masses)))
+    bins = OrdinalBins(tuple(np.linspace(-2, 2, 70)), tuple(np.log(masses)))
     config = ModelConfig(**{**vars(TINY), "ordinal": True})
     law = jax.nn.softmax(GPT(config, jax.random.key(0), 0, bins)(tokens))
     np.testing.assert_allclose(law, np.broadcast_to(masses, law.shape), rtol=1e-4)
@@ -176,7 +176,7 @@ def test_what_the_model_needs_is_asked_for():
     with pytest.raises(ValueError, match="no bin values"):
         GPT(RICH, jax.random.key(0), 8)
     with pytest.raises(ValueError, match="vocab_size=70, but the tokenizer has 3"):
-        GPT(RICH, jax.random.key(0), 8, Bins((0.0, 1.0, 2.0), (-1.0, -1.0, -1.0)))
+        GPT(RICH, jax.random.key(0), 8, OrdinalBins((0.0, 1.0, 2.0), (-1.0, -1.0, -1.0)))
     with pytest.raises(ValueError, match="pass inputs_BTF"):
         random_model(RICH, 0)(random_tokens(RICH, (1, 4)))
 

@@ -48,6 +48,28 @@ def test_several_assets_in_a_file_and_several_files_in_a_folder(tmp_path):
     assert [len(s.log_returns) for s in return_series(bars)] == [2, 1, 1]
 
 
+def test_an_asset_may_be_called_na(tmp_path):
+    bars = bars_of(
+        tmp_path, "Date,symbol,Close\n2024-01-02,NA,1\n2024-01-02,NULL,1\n2024-01-03,NA,1\n2024-01-03,NULL,1\n"
+    )
+    assert [s.unique_id for s in return_series(bars)] == ["NA", "NULL"]
+
+
+def test_a_bad_row_is_named_by_its_own_file(tmp_path):
+    (tmp_path / "a.csv").write_text(GOOD)
+    (tmp_path / "b.csv").write_text(GOOD.replace("11,5", "0,5"))
+    with pytest.raises(BadInput, match=r"b\.csv: row 2 "):
+        load_bars(str(tmp_path))
+
+
+def test_zoned_frames_become_utc_and_missing_dates_are_refused():
+    times = pd.to_datetime(["2024-01-02T00:00+05:00", "2024-01-03T00:00+05:00"])
+    bars = check_bars(pd.DataFrame({"unique_id": "A", "ds": times, "close": [1.0, 2.0]}), "x")
+    assert bars["ds"].iloc[0] == pd.Timestamp("2024-01-01 19:00")
+    with pytest.raises(BadInput, match="date is missing"):
+        check_bars(pd.DataFrame({"unique_id": "A", "ds": [times[0], pd.NaT], "close": [1.0, 2.0]}), "x")
+
+
 def test_real_time_zones_become_utc(tmp_path):
     bars = bars_of(tmp_path, "timestamp,close\n2024-01-02T00:00:00+05:00,1\n2024-01-02T01:00:00+05:00,2\n")
     assert bars["ds"].iloc[0] == pd.Timestamp("2024-01-01 19:00")
@@ -65,6 +87,11 @@ def test_real_time_zones_become_utc(tmp_path):
         (GOOD.replace("11,5", "0,5"), "close is not positive"),
         (GOOD.replace("11,5", "-11,5"), "close is not positive"),
         (GOOD.replace("11,5", "inf,5"), "not finite"),
+        (GOOD.replace("11,5", "11,5,9"), "Expected 6 fields in line 3, saw 7"),
+        (GOOD.replace(",5\n", ",5,9\n"), "rows have more fields than the header has names"),
+        (GOOD.replace(",5\n", ",5,\n"), "rows have more fields than the header has names"),
+        (GOOD.replace("2024-01-03", ""), "'' is not a date"),
+        ("Date,symbol,Close\n2024-01-02,X,1\n2024-01-03,,1\n", "the asset has no name"),
         (GOOD.replace("2024-01-03", "yesterday"), "row 2: 'yesterday' is not a date"),
         (GOOD.replace("2024-01-03", "2024-01-02"), "row 2 (ACME, 2024-01-02 00:00:00, close 11.0): the date appears"),
         (GOOD.replace("2024-01-03", "2023-01-03"), "sort the rows by date, oldest first"),

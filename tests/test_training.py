@@ -144,9 +144,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         return state, metrics | ({"loss": jnp.float32(jnp.nan)} if int(state.step) == 9 else {})
 
     monkeypatch.setattr(loop, "train_step", poisoned)
-    with pytest.raises(NumericFailure, match=r"loss nan.*at step 8; the last good checkpoint is"):
+    with pytest.raises(
+        NumericFailure, match=r"loss nan.*at step 8; the checkpoint of step . is intact; try another run with"
+    ):
         fit(TINY, panel, tmp_path / "r")
     assert all(np.isfinite(leaf).all() for leaf in weights(tmp_path / "r"))
+
+
+def test_a_metrics_line_cut_short_by_a_crash_does_not_block_the_run(panel, tmp_path):
+    fit(TINY, panel, tmp_path / "r")
+    metrics = tmp_path / "r" / "metrics.jsonl"
+    whole = metrics.read_text()
+    metrics.write_text(whole + '{"step": 99, "lo')
+    assert len(read_metrics(tmp_path / "r")) == 3
+    fit(TINY, panel, tmp_path / "r", resume=True)
+    assert metrics.read_text() == whole
+    metrics.write_text("{\n" + whole)
+    with pytest.raises(DamagedData, match="line 1 is not JSON"):
+        read_metrics(tmp_path / "r")
 
 
 def test_a_second_signal_acts_at_once():
@@ -202,7 +217,7 @@ def test_predictions_score_a_row_as_the_plain_forward_does(panel, tmp_path):
 
 def test_a_run_loads_without_anything_but_its_directory(tiny_run):
     run = load_run(tiny_run)
-    assert run.config == PRESETS["tiny"]
+    assert (run.config.model, run.config.train) == (PRESETS["tiny"].model, PRESETS["tiny"].train)
     assert run.tokenizer.vocab_size == 128
     assert run.manifest["splits"]["train_end"] == "2010-12-31"
     assert {path.name for path in tiny_run.iterdir()} == {

@@ -13,5 +13,4 @@ def load_bars(source: str) -> pd.DataFrame:
 
     Raises BadInput when there is nothing to read or the bars are not canonical.
     """
-    bars = bundled.load() if source == "bundled" else files.load(source)
-    return check_bars(bars, source)
+    return check_bars(bundled.load() if source == "bundled" else files.load(source), source)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from data_pipeline.bars import check_bars
 from data_pipeline.errors import BadInput
 
 # canonical name: the header names it goes by, lower case, best first
@@ -21,6 +23,7 @@ NAMES = {
     "adj_close": ("adj_close", "adj close"),
 }
 TEXT = ("unique_id", "ds")
+MISSING = ("", "na", "nan", "n/a", "null", "none")  # numbers that are not there; `bars` says where that matters
 
 
 def load(source: str) -> pd.DataFrame:
@@ -35,17 +38,21 @@ def load(source: str) -> pd.DataFrame:
     paths = sorted(path.glob("*.csv")) if path.is_dir() else [path]
     if not paths:
         raise BadInput(f"{source}: no *.csv file in this folder")
-    return pd.concat([read_csv(path) for path in paths], ignore_index=True)
+    return pd.concat([check_bars(read_csv(path), str(path)) for path in paths], ignore_index=True)
 
 
 def read_csv(path: Path) -> pd.DataFrame:
     """Bars of one CSV file with a header row. Raises BadInput naming the column and the row."""
     try:
-        raw = pd.read_csv(path, dtype=str, skipinitialspace=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            raw = pd.read_csv(path, dtype=str, skipinitialspace=True, na_filter=False, index_col=False)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; give a CSV file, a folder of them, or the word 'bundled'") from None
     except pd.errors.EmptyDataError:
         raise BadInput(f"{path}: the file is empty; it needs a header row with a date and a close column") from None
+    except pd.errors.ParserWarning:
+        raise BadInput(f"{path}: rows have more fields than the header has names; name every column") from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
         raise BadInput(f"{path}: not a readable CSV file ({str(error).strip()}); save it as UTF-8 text") from None
     found = {name: _column(raw, known) for name, known in NAMES.items()}
@@ -65,7 +72,8 @@ def _column(raw: pd.DataFrame, known: tuple[str, ...]) -> str | None:
 
 def _numbers(text: np.ndarray, path: Path, name: str) -> np.ndarray:
     numbers = pd.Series(pd.to_numeric(text, errors="coerce"), dtype=float).to_numpy()
-    _refuse_first(np.isnan(numbers) & ~pd.isna(text), text, path, f"as {name} is not a number; mend or remove the row")
+    present = ~np.isin(np.char.lower(text.astype(str)), MISSING)
+    _refuse_first(np.isnan(numbers) & present, text, path, f"as {name} is not a number; mend or remove the row")
     return numbers
 
 

@@ -55,6 +55,8 @@ class ReturnTokenizer:
     @classmethod
     def fit_rows(cls, returns: np.ndarray, volatility: np.ndarray) -> Self:
         """Fit on returns and the volatility known before each, both (N,)."""
+        if np.ptp(returns) == 0:
+            raise BadInput("the price never moves in the training dates; there is nothing to learn from it")
         mean, scale = cls._location_and_scale(returns, volatility)
         return cls(Bins.fit((returns - mean) / scale, cls.levels), mean, float(np.median(volatility)))
 
@@ -117,4 +119,4 @@ class ReturnTokenizer:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        return cls(Bins.from_json(fields["bins"]), fields["mean"], fields["typical_volatility"])
+        return cls(Bins.from_json(fields["bins"]), float(fields["mean"]), float(fields["typical_volatility"]))

@@ -40,4 +40,9 @@ class Bins:
 
     @classmethod
     def from_json(cls, fields: dict[str, list[float]]) -> Bins:
-        return cls(*(np.asarray(fields[name], np.float64) for name in ("edges", "values", "masses")))
+        """Rebuild from `to_json`. Raises ValueError for what cannot be bins."""
+        edges, values, masses = (np.asarray(fields[name], np.float64) for name in ("edges", "values", "masses"))
+        finite = all(np.isfinite(array).all() for array in (edges, values, masses))
+        if not finite or not len(edges) + 1 == len(values) == len(masses) or (np.diff(edges) <= 0).any():
+            raise ValueError("edges, values and masses do not fit together")
+        return cls(edges, values, masses)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 
 from data_pipeline import BadInput, prepare, write_dataset
+from mqc_jax.config import DataConfig
 from mqc_jax.flags import parse
 
 USAGE = "usage: mqc data prepare --data PRICES --out DIR [flags]; see 'mqc data prepare --help'"
@@ -20,14 +21,7 @@ class PrepareFlags:
 
     out: str
     """Directory to write; it must not exist."""
-    data: str = "bundled"
-    """'bundled', a CSV file or a folder of them, or a text file of token ids."""
-    tokenizer: Literal["volatility", "quantile"] = "volatility"
-    """How returns become tokens."""
-    train_end: str | None = None
-    """Last training date; default: 70 % of the bars lie before it (bundled: 2010-12-31)."""
-    validation_end: str | None = None
-    """Last validation date; default: 85 % of the bars lie before it (bundled: 2013-12-31)."""
+    data: DataConfig = field(default_factory=DataConfig)
     vocab_size: int = 128
     """Bound on the ids of a text file of tokens."""
     json: str | None = None
@@ -45,19 +39,19 @@ def flags(argv: Sequence[str]) -> PrepareFlags:
 
 def run(flags: PrepareFlags, console: Console) -> dict[str, Any]:
     """Prepare, write, and say what is in it."""
+    data = flags.data
     dataset = prepare(
-        flags.data,
-        tokenizer=flags.tokenizer,
+        data.data,
+        tokenizer=data.tokenizer,
         vocab_size=flags.vocab_size,
-        train_end=flags.train_end,
-        validation_end=flags.validation_end,
+        train_end=data.train_end,
+        validation_end=data.validation_end,
     )
     write_dataset(dataset, flags.out)
     figures: dict[str, Any] = {"dataset": flags.out, "assets": dataset.assets, "tokenizer": dataset.tokenizer.kind}
     figures |= {f"{split}_tokens": len(dataset.rows(split)) for split in ("train", "validation", "test")}
     console.print(
         f"{flags.out}: {', '.join(dataset.assets)}; {figures['train_tokens']:,} training, "
-        f"{figures['validation_tokens']:,} validation, {figures['test_tokens']:,} test tokens",
-        highlight=False,
+        f"{figures['validation_tokens']:,} validation, {figures['test_tokens']:,} test tokens"
     )
     return figures

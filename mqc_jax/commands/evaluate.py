@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_pipeline import BadInput, TokenDataset, prepare
+from data_pipeline.dataset import is_dataset
 from data_pipeline.tokenizers.base import ReturnTokenizer
 from mqc_jax.commands.device import Device, use_device
 from mqc_jax.flags import parse
@@ -31,7 +32,7 @@ class EvaluateFlags:
     data_file: str | None = None
     """Score these prices or tokens instead, cut by the run's tokenizer and at the run's dates."""
     seq_len: int | None = None
-    """Length of the windows; default: the model's context. Attention never looks back further than that."""
+    """Length of the windows; default: the model's context. Each layer looks back that context at most."""
     device: Device = "auto"
     """Where to compute."""
     json: str | None = None
@@ -58,7 +59,7 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
         dataset = _other_data(flags.data_file, loaded)
     context = loaded.config.model.sequence_len
     if flags.seq_len is not None and flags.seq_len > context:
-        console.print(f"windows of {flags.seq_len}, each position sees the {context} tokens up to it", highlight=False)
+        console.print(f"windows of {flags.seq_len}: longer than in training; each layer looks back {context} tokens")
     figures = evaluate(loaded.model, dataset, flags.split, seq_len=flags.seq_len)
     lines = read_metrics(flags.checkpoint)
     n_parameters = count_parameters(loaded.model)
@@ -74,8 +75,11 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
 
 
 def _other_data(source: str, run: Run) -> TokenDataset:
-    splits = run.manifest["splits"]
-    tokenizer = run.tokenizer if isinstance(run.tokenizer, ReturnTokenizer) else run.config.data.tokenizer
+    splits, tokenizer = run.manifest["splits"], run.tokenizer
+    if not isinstance(tokenizer, ReturnTokenizer):
+        if not is_dataset(Path(source)) and Path(source).suffix != ".txt":
+            raise BadInput(f"--data_file {source}: this run knows bare token ids only; give a .txt file of them")
+        tokenizer = "ids"
     dataset = prepare(
         source,
         tokenizer=tokenizer,
@@ -84,7 +88,7 @@ def _other_data(source: str, run: Run) -> TokenDataset:
         validation_end=splits.get("validation_end"),
     )
     if dataset.tokenizer.to_json() != run.tokenizer.to_json():
-        raise BadInput(f"{source}: cut by another tokenizer than {Path(run.config.data.data)}; give prices instead")
+        raise BadInput(f"--data_file {source}: its tokens were cut by another tokenizer; give the prices themselves")
     return dataset
 
 
@@ -106,6 +110,4 @@ def _print(figures: dict[str, Any], title: str, console: Console) -> None:
         bits, error = (figures.get(f"bits_gained_over_{law}{part}") for part in ("", "_standard_error"))
         spread = "" if error is None else f" (standard error {error:.4f})"
         verdict = "" if error is None or bits > 1.96 * error else ": no edge over it"
-        console.print(
-            f"bits gained per token over the {law.replace('_', ' ')}{on}: {bits:+.4f}{spread}{verdict}", highlight=False
-        )
+        console.print(f"bits gained per token over the {law.replace('_', ' ')}{on}: {bits:+.4f}{spread}{verdict}")

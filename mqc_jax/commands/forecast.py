@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from data_pipeline import BadInput, TokenDataset
+from data_pipeline.dataset import parse_day
 from data_pipeline.tokenizers.base import ReturnTokenizer
 from mqc_jax.commands.device import Device, use_device
-from mqc_jax.flags import parse
+from mqc_jax.flags import check_place, check_range, check_seed, parse
 from mqc_jax.run import load_run, open_run_dataset
 
 BARS_SHOWN = 252  # a year of days before the cut-off
@@ -47,9 +48,12 @@ class ForecastFlags:
 
 def flags(argv: Sequence[str]) -> ForecastFlags:
     given = parse(ForecastFlags, argv, "mqc forecast")
-    for name, most in (("horizon", 10_000), ("n_paths", 1_000_000)):
-        if not 1 <= getattr(given, name) <= most:
-            raise BadInput(f"--{name} {getattr(given, name)} must be from 1 to {most}")
+    check_range(given, horizon=10_000, n_paths=100_000)
+    check_seed(given.seed)
+    if given.plot is not None:
+        check_place(given.plot, "--plot")
+        if not given.plot.endswith(".png"):
+            raise BadInput(f"--plot {given.plot}: pictures are PNG files; give a name that ends in .png")
     return given
 
 
@@ -64,8 +68,8 @@ def run(flags: ForecastFlags, console: Console) -> dict[str, Any]:
     use_device(flags.device)
     loaded = load_run(flags.checkpoint)
     tokenizer = loaded.tokenizer
-    dataset = open_run_dataset(flags.checkpoint, loaded.config)
-    if not isinstance(tokenizer, ReturnTokenizer) or dataset.market is None:
+    dataset = open_run_dataset(flags.checkpoint, loaded.config) if isinstance(tokenizer, ReturnTokenizer) else None
+    if not isinstance(tokenizer, ReturnTokenizer) or dataset is None or dataset.market is None:
         raise BadInput(f"{flags.checkpoint}: trained on bare token ids, so nothing is known of prices; train on prices")
     market = dataset.market
     asset, begin, cutoff, end = _cutoff(dataset, market.times, flags)
@@ -83,12 +87,16 @@ def run(flags: ForecastFlags, console: Console) -> dict[str, Any]:
     )
     log_returns = path_returns(tokenizer, history, tokens)
     paths = float(market.closes[cutoff]) * np.exp(np.cumsum(log_returns, axis=1))
-    last_bar = str(np.datetime_as_string(market.times[cutoff], "D"))
+    last_bar = _time(market.times[cutoff])
+    seen = last_bar[:10] <= dataset.manifest["splits"]["validation_end"]
+    if seen:
+        console.print(f"{last_bar} lies in the years the model was fitted on: this is no test of it")
     if flags.plot:
         shown = slice(max(begin, cutoff - BARS_SHOWN), min(end, cutoff + 1 + flags.horizon))
         fan_chart(
             Path(flags.plot),
-            title=f"{asset}: {flags.horizon} bars ahead, {flags.n_paths:,} simulated paths",
+            title=f"{asset}: {flags.horizon} bars ahead, {flags.n_paths:,} simulated paths" + " (in sample)" * seen,
+            cutoff_label=last_bar,
             times=np.asarray(market.times[shown]),
             prices=np.asarray(market.closes[shown]),
             cutoff=cutoff - shown.start,
@@ -99,6 +107,7 @@ def run(flags: ForecastFlags, console: Console) -> dict[str, Any]:
     return {
         "asset": asset,
         "last_bar": last_bar,
+        "in_sample": seen,
         "last_price": float(market.closes[cutoff]),
         "n_paths": flags.n_paths,
         "price_quantiles_by_bar": {f"{q:g}": band.tolist() for q, band in zip(QUANTILES, bands, strict=True)},
@@ -113,15 +122,17 @@ def _cutoff(dataset: TokenDataset, times: np.ndarray, flags: ForecastFlags) -> t
     begin, train, _, _, end = (int(row) for row in dataset.segments[dataset.assets.index(asset)])
     if flags.as_of is None:
         return asset, begin, end - 1, end
-    try:
-        day = np.datetime64(flags.as_of, "D") + np.timedelta64(1, "D")
-    except ValueError:
-        raise BadInput(f"--as_of {flags.as_of}: not a date like 2018-11-30") from None
+    day = parse_day(flags.as_of, "--as_of") + np.timedelta64(1, "D")
     cutoff = begin + int(np.searchsorted(times[begin:end], day.astype("datetime64[ns]"))) - 1
     if cutoff < train:
-        first = np.datetime_as_string(times[train], "D")
+        first = _time(times[train])
         raise BadInput(f"--as_of {flags.as_of}: too little history of {asset}; the first possible day is {first}")
     return asset, begin, cutoff, end
+
+
+def _time(time: np.datetime64) -> str:
+    """Date, and the time of day where there is one."""
+    return np.datetime_as_string(time, "m").replace("T00:00", "").replace("T", " ")
 
 
 def _print(asset: str, last_bar: str, price: float, bands: np.ndarray, console: Console) -> None:

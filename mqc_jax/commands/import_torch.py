@@ -6,7 +6,7 @@ unpickler: tensors, plain containers, and one class by the name of GPTConfig, wh
 
 from __future__ import annotations
 
-import json
+import math
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from data_pipeline import BadInput
+from data_pipeline.storage import new_directory
 from data_pipeline.tokenizers import TokenIds
 from mqc_jax.flags import parse
 from mqc_jax.run import write_run_head
@@ -53,31 +54,27 @@ def run(flags: ImportFlags, console: Console) -> dict[str, Any]:
     from mqc_jax.original import from_original
 
     out = Path(flags.out)
-    if out.exists():
-        raise BadInput(f"{out} exists; choose another place or remove it")
     stored = read_pt(Path(flags.checkpoint))
-    weights = stored["model_state_dict"]
     fields: dict[str, Any] = _fields(stored, flags.checkpoint)
     try:
         model_config = ModelConfig(**fields, rope_dtype="bfloat16")
     except ValueError as error:
         raise BadInput(f"{flags.checkpoint}: {error}") from None
-    model = from_original(model_config, {k: v.float().numpy() for k, v in weights.items()}, flags.checkpoint)
+    weights = {name: value.float().numpy() for name, value in stored["model_state_dict"].items()}
+    model = from_original(model_config, weights, flags.checkpoint)
+    history = {name: stored[name] for name in ("epoch", "train_loss", "val_loss") if _is_finite(stored.get(name))}
+    manifest = {"source": flags.checkpoint, "assets": [], "splits": {}, "imported": history}
     config = Config(model=model_config, data=DataConfig(data="none", tokenizer="quantile"))
-    manifest = {
-        "format": 1,
-        "source": flags.checkpoint,
-        "assets": [],
-        "splits": {},
-        "imported": {
-            k: stored[k] for k in ("epoch", "train_loss", "val_loss") if isinstance(stored.get(k), int | float)
-        },
-    }
-    write_run_head(out, config, TokenIds(model_config.vocab_size), json.loads(json.dumps(manifest)))
-    with Checkpoints(out / "checkpoints") as checkpoints:
-        checkpoints.save(0, model)
-    console.print(f"{out}: {count_parameters(model):,} parameters from {flags.checkpoint}", highlight=False)
+    with new_directory(out) as partial:
+        write_run_head(partial, config, TokenIds(model_config.vocab_size), manifest)
+        with Checkpoints(partial / "checkpoints") as checkpoints:
+            checkpoints.save(0, model)
+    console.print(f"{out}: {count_parameters(model):,} parameters from {flags.checkpoint}")
     return {"run": str(out), "n_parameters": count_parameters(model)}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def read_pt(path: Path) -> dict[str, Any]:
@@ -101,9 +98,11 @@ def read_pt(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{path}: not a readable PyTorch checkpoint ({str(error).splitlines()[0][:200]})") from None
-    if not isinstance(stored, dict) or not isinstance(stored.get("model_state_dict"), dict):
-        raise BadInput(f"{path}: no 'model_state_dict' in it; is this a checkpoint of the original's train.py?")
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise BadInput(f"{path}: not a readable PyTorch checkpoint ({reason})") from None
+    weights = stored.get("model_state_dict") if isinstance(stored, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise BadInput(f"{path}: no 'model_state_dict' of tensors; is this a checkpoint of the original's train.py?")
     return stored
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from rich.console import Console
 
 from data_pipeline import BadInput
-from data_pipeline.dataset import check_ids
+from data_pipeline.dataset import parse_ids
 from data_pipeline.tokenizers.base import ReturnTokenizer
 from mqc_jax.commands.device import Device, use_device
-from mqc_jax.flags import parse
+from mqc_jax.flags import check_range, check_seed, parse
 from mqc_jax.run import Run, load_run, open_run_dataset
 
 
@@ -45,9 +45,8 @@ class SampleFlags:
 
 def flags(argv: Sequence[str]) -> SampleFlags:
     given = parse(SampleFlags, argv, "sample.py")
-    for name in ("num_generate", "num_samples"):
-        if not 1 <= getattr(given, name) <= 100_000:
-            raise BadInput(f"--{name} {getattr(given, name)} must be from 1 to 100000")
+    check_range(given, num_generate=10_000, num_samples=10_000)
+    check_seed(given.seed)
     return given
 
 
@@ -86,7 +85,7 @@ def run(flags: SampleFlags, console: Console) -> dict[str, Any]:
         figures["log_returns"] = returns.tolist()
     for i, sample in enumerate(tokens):
         total = "" if returns is None else f" ({np.expm1(returns[i].sum()):+.1%} over {flags.num_generate} steps)"
-        console.print(f"sample {i + 1}{total}: {_words(sample)}", highlight=False)
+        console.print(f"sample {i + 1}{total}: {_words(sample)}")
     return figures
 
 
@@ -95,14 +94,9 @@ def _words(tokens: Sequence[int] | np.ndarray) -> str:
 
 
 def _prompt(text: str, run: Run) -> np.ndarray:
-    words = text.split()
-    try:
-        tokens = np.array(words, np.int64)
-    except (ValueError, OverflowError):
-        raise BadInput(f"--seed_tokens {text!r}: not space-separated integers like '80 81 83 89 66'") from None
+    tokens = parse_ids(text, run.tokenizer.vocab_size, "--seed_tokens")
     if not len(tokens):
         raise BadInput("--seed_tokens is empty; give at least one token id")
-    check_ids(tokens, run.tokenizer.vocab_size, "--seed_tokens")
     context = run.config.model.sequence_len
     if len(tokens) > context:
         raise BadInput(f"--seed_tokens: {len(tokens)} tokens, the context holds {context}; give the last {context}")

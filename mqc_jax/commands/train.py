@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -13,11 +12,13 @@ from rich.console import Console
 
 from configs import PRESETS
 from data_pipeline import TokenDataset, prepare, write_dataset
+from data_pipeline.dataset import is_dataset
 from data_pipeline.errors import BadInput
+from data_pipeline.storage import new_directory
 from data_pipeline.tokenizers import TokenIds
 from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 from mqc_jax.flags import parse
-from mqc_jax.run import new_model, open_run_dataset, read_config, write_run_head
+from mqc_jax.run import open_run_dataset, read_config, write_run_head
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,13 @@ class TrainFlags:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-@dataclass(frozen=True)
-class _First:
-    config: str | None = None
-    out: str | None = None
-    resume: bool = False
-
-
 def flags(argv: Sequence[str]) -> TrainFlags:
     """Flags on top of a preset, or, with --resume, on top of the run's own configuration."""
     preset, out, resume = _peek(argv)
     if preset not in PRESETS:
         raise BadInput(f"--config {preset}: no such preset; choose one of {', '.join(PRESETS)}")
+    if resume and "--config" in {word.partition("=")[0] for word in argv}:
+        raise BadInput("--resume goes on with the run's own configuration; leave out --config")
     out = out or f"runs/{preset}"
     start = read_config(Path(out)) if resume else PRESETS[preset]
     default = TrainFlags(preset, out, resume, None, start.model, start.data, start.train)
@@ -91,8 +87,7 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     best = summary.best_validation_loss
     console.print(
         f"{out}: {summary.n_parameters:,} parameters, {summary.steps} steps in {summary.train_seconds:.1f} s"
-        + ("" if best is None else f", best validation loss {best:.4f} nats/token at epoch {summary.best_epoch}"),
-        highlight=False,
+        + ("" if best is None else f", best validation loss {best:.4f} nats/token at epoch {summary.best_epoch}")
     )
     return {
         "run": str(out),
@@ -112,7 +107,7 @@ def _new_directory(flags: TrainFlags, console: Console) -> Path:
     first = Path("runs") / flags.config
     free = next(p for i in range(1, 10_000) if not (p := first if i == 1 else Path(f"{first}-{i}")).exists())
     if free != first:
-        console.print(f"{first} exists and stays as it is; this run goes to {free}", highlight=False)
+        console.print(f"{first} exists and stays as it is; this run goes to {free}")
     return free
 
 
@@ -124,28 +119,27 @@ def _prepare(config: Config, console: Console) -> tuple[Config, TokenDataset]:
         train_end=config.data.train_end,
         validation_end=config.data.validation_end,
     )
-    if (Path(config.data.data) / "manifest.json").is_file():  # used in place: found again from any folder
-        config = replace(config, data=replace(config.data, data=str(Path(config.data.data).resolve())))
+    data = config.data
+    if is_dataset(Path(data.data)):  # used in place: found again from any folder
+        data = replace(data, data=str(Path(data.data).resolve()))
+    if not isinstance(dataset.tokenizer, TokenIds):  # what was asked for, or what the dataset was made with
+        data = replace(data, tokenizer=dataset.tokenizer.kind, **dataset.manifest["splits"])
+    config = replace(config, data=data)
     if isinstance(dataset.tokenizer, TokenIds) and (config.model.inputs or config.model.ordinal):
         config = replace(config, model=replace(config.model, inputs=False, ordinal=False))
-        console.print(
-            f"{config.data.data} holds bare token ids, no returns: inputs and ordinal are off", highlight=False
-        )
+        console.print(f"{config.data.data} holds bare token ids, no returns: inputs and ordinal are off")
     return config, dataset
 
 
 def _begin(out: Path, config: Config, dataset: TokenDataset) -> None:
     """Check that model and data fit before anything is written, then write the head of the run."""
-    import jax
+    from mqc_jax.training import check_fit
 
-    dataset.window_starts(config.model.sequence_len)
-    jax.eval_shape(lambda: new_model(config.model, dataset.tokenizer, jax.random.key(0)))
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    if not (Path(config.data.data) / "manifest.json").is_file():
-        write_dataset(dataset, partial / "dataset")
-    write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
-    partial.rename(out)
+    check_fit(config, dataset)
+    with new_directory(out) as partial:
+        if not is_dataset(Path(config.data.data)):
+            write_dataset(dataset, partial / "dataset")
+        write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
 
 
 def _describe(config: Config, dataset: TokenDataset, console: Console) -> None:
@@ -153,6 +147,5 @@ def _describe(config: Config, dataset: TokenDataset, console: Console) -> None:
     assets = dataset.assets if len(dataset.assets) <= 5 else [*dataset.assets[:4], f"… {len(dataset.assets)} in all"]
     console.print(
         f"{config.data.data} ({', '.join(assets)}): {sizes['train']:,} training, {sizes['validation']:,} validation, "
-        f"{sizes['test']:,} test tokens, {dataset.tokenizer.kind} tokenizer",
-        highlight=False,
+        f"{sizes['test']:,} test tokens, {dataset.tokenizer.kind} tokenizer"
     )

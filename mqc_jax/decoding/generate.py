@@ -33,7 +33,7 @@ def generate(
     """Draw `steps` tokens behind each prompt, int32 (B, steps); the same arguments give the same tokens.
 
     Args:
-      model: the network; positions more than `sequence_len` back fall out of its sight.
+      model: the network; each of its layers looks back `sequence_len` positions, so any number of steps will do.
       prompt_BT: tokens so far, all rows of one length.
       key: one key, from which row b gets its own by `fold_in(key, b)`, or an array of B keys.
       steps: how many tokens to draw.

@@ -25,7 +25,7 @@ class _RowScores(NamedTuple):
     """Per scored row, in row order; nats are −ln p."""
 
     nats: np.ndarray  # over the model's tokens
-    rank: np.ndarray  # how many tokens the model found likelier than the true one
+    rank: np.ndarray  # how many tokens come before the true one, by probability, then by id
     shared_nats: np.ndarray  # over the shared bins; empty without returns
 
 
@@ -65,6 +65,12 @@ def evaluate(model: GPT, dataset: TokenDataset, split: Split, *, seq_len: int | 
     return report | {f"{name}_nats_per_token": float(law.mean()) for name, law in own.items()} | gained
 
 
+def _rank(log_probabilities_NV: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
+    true_N1 = np.take_along_axis(log_probabilities_NV, tokens_N[:, None].astype(np.int64), axis=1)
+    earlier_NV = np.arange(log_probabilities_NV.shape[1]) < tokens_N[:, None]
+    return ((log_probabilities_NV > true_N1) | ((log_probabilities_NV == true_N1) & earlier_NV)).sum(axis=1)
+
+
 def _on_shared_bins(
     dataset: TokenDataset, times: np.ndarray, rows: np.ndarray, model: np.ndarray, laws: dict[str, np.ndarray]
 ) -> dict[str, Any]:
@@ -97,7 +103,7 @@ def _score_rows(
         true_N1 = np.take_along_axis(log_probabilities_NV, dataset.tokens[rows][:, None].astype(np.int64), axis=1)
         found.append(rows)
         nats.append(-true_N1[:, 0].astype(np.float64))
-        rank.append((log_probabilities_NV > true_N1).sum(axis=1))
+        rank.append(_rank(log_probabilities_NV, dataset.tokens[rows]))
         if partition is not None:
             shared.append(partition.model_nats(rows, np.exp(log_probabilities_NV.astype(np.float64))))
     order = np.argsort(np.concatenate(found))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from data_pipeline.dataset import Market, TokenDataset
-from data_pipeline.errors import BadInput
 from data_pipeline.tokenizers import VolatilityTokenizer
-from data_pipeline.tokenizers.base import ReturnTokenizer
+from data_pipeline.tokenizers.base import MIN_TRAINING_RETURNS, ReturnTokenizer
 from mqc_jax.evaluation.baselines import RawReturnLaw
 from mqc_jax.evaluation.distribution import bin_masses
 
@@ -24,8 +23,9 @@ class Partition:
 
     def __init__(self, dataset: TokenDataset, market: Market, tokenizer: ReturnTokenizer):
         self.market, self.tokenizer, self._segments = market, tokenizer, dataset.segments
-        training = dataset.training_rows()
-        self._cut = VolatilityTokenizer.fit_rows(market.returns[training], market.volatility[training])
+        self._training = dataset.training_rows()
+        returns, volatility = market.returns[self._training], market.volatility[self._training]
+        self._cut = VolatilityTokenizer.fit_rows(returns, volatility)
 
     def return_edges(self, rows: np.ndarray) -> np.ndarray:
         """Edges of the shared bins in log returns at each row, (n, 63)."""
@@ -44,9 +44,8 @@ class Partition:
             mine = rows[(rows >= begin) & (rows < end)]
             if not len(mine):
                 continue
-            if validation - train < 2:
-                raise BadInput("an asset has no training dates, so its unigram is unknown; set a later --train_end")
-            law = RawReturnLaw(self.market.returns[train:validation])
+            enough = validation - train >= MIN_TRAINING_RETURNS  # a late listing gets the law of all assets together
+            law = RawReturnLaw(self.market.returns[np.arange(train, validation) if enough else self._training])
             adaptive = law.adaptive_masses(self.market.returns[train:end])[mine - train]
             laws = (np.broadcast_to(law.bins.masses, adaptive.shape), adaptive)
             returns = self.market.returns[mine]

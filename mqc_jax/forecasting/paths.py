@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +14,10 @@ from data_pipeline.errors import BadInput
 from data_pipeline.tokenizers import Tokenizer
 from data_pipeline.tokenizers.base import ReturnTokenizer
 from data_pipeline.volatility import INPUT_NAMES, WARMUP, VolatilityState, steady_state
-from mqc_jax.decoding import Feedback, Sampler, generate
+from mqc_jax.decoding import Sampler, generate
 from mqc_jax.model import GPT
+
+PATHS_AT_ONCE = 1024  # bounds memory; a path does not depend on how they are batched
 
 
 class History(NamedTuple):
@@ -55,7 +58,7 @@ class VolatilityFeedback:
         state, inputs_BF, _ = self.tokenizer.step(state, jnp.asarray(self.tokenizer.bins.values)[token_B])
         return state, inputs_BF
 
-    # equal tokenizers, equal compiled programs
+    # one tokenizer, one compiled program
     def __hash__(self) -> int:
         return hash(id(self.tokenizer))
 
@@ -67,18 +70,21 @@ def sample_tokens(
     model: GPT, tokenizer: Tokenizer, history: History, key: Array, *, steps: int, n_paths: int, sampler: Sampler
 ) -> np.ndarray:
     """Tokens of `n_paths` futures of one history, (n_paths, steps); path p depends on (key, p) only."""
-    inputs_BTF: Any = None
-    state: Any = None
-    feedback: Feedback | None = None
-    if model.config.inputs and isinstance(tokenizer, ReturnTokenizer) and history.inputs is not None:
-        inputs_BTF = jnp.broadcast_to(history.inputs, (n_paths, *history.inputs.shape))
-        state = jax.tree.map(lambda x: jnp.broadcast_to(jnp.float32(x), (n_paths, *np.shape(x))), history.state)
-        feedback = VolatilityFeedback(tokenizer)
-    prompt_BT = jnp.broadcast_to(jnp.asarray(history.tokens, jnp.int32), (n_paths, len(history.tokens)))
-    tokens = generate(
-        model, prompt_BT, key, steps=steps, sampler=sampler, inputs_BTF=inputs_BTF, state=state, feedback=feedback
-    )
-    return np.asarray(tokens)
+    batch = min(n_paths, PATHS_AT_ONCE)
+
+    def repeat(x: Any) -> Array:
+        return jnp.broadcast_to(jnp.asarray(x), (batch, *np.shape(x)))
+
+    rows: dict[str, Any] = {}
+    if model.config.inputs and isinstance(tokenizer, ReturnTokenizer):
+        state = jax.tree.map(lambda x: repeat(jnp.float32(x)), history.state)
+        rows = {"inputs_BTF": repeat(history.inputs), "state": state, "feedback": VolatilityFeedback(tokenizer)}
+    prompt_BT = repeat(history.tokens.astype(np.int32))
+    drawn = []
+    for first in range(0, n_paths, batch):
+        key_B = jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(batch))
+        drawn.append(np.asarray(generate(model, prompt_BT, key_B, steps=steps, sampler=sampler, **rows)))
+    return np.concatenate(drawn)[:n_paths]
 
 
 def path_returns(tokenizer: ReturnTokenizer, history: History, tokens: np.ndarray) -> np.ndarray:

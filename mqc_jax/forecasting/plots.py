@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-BANDS = {95: 0.15, 80: 0.25, 50: 0.4}  # % of the paths: how dark
-HUE = "#08519c"
+BANDS = {95: "#dbe7f4", 80: "#a9c8e6", 50: "#6c9fd0"}  # % of the paths: one hue, fading outwards
+HUE = "#08306b"
 ZOOM = 20  # bars of history beside the enlarged fan
 
 
@@ -23,6 +21,7 @@ def fan_chart(
     times: np.ndarray,
     prices: np.ndarray,
     cutoff: int,
+    cutoff_label: str,
     paths: np.ndarray,
     n_thin: int = 10,
 ) -> None:
@@ -33,13 +32,13 @@ def fan_chart(
     Args:
       path: where the PNG goes.
       times, prices: (T,) bars, the last ones possibly behind the cut-off.
-      cutoff: index of the last bar the forecast has seen.
+      cutoff, cutoff_label: index of the last bar the forecast has seen, and its date.
       paths: (n_paths, h) simulated prices of the h bars behind it.
       n_thin: how many of the paths to draw.
     """
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 4.2), dpi=150, layout="constrained", sharey=True, width_ratios=(1.7, 1)
-    )
+    figure = Figure(figsize=(9, 4.2), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.7, 1))
     fan = np.concatenate([np.full((len(paths), 1), prices[cutoff]), paths], axis=1)
     step = np.arange(len(prices)) - cutoff
     for axes in (left, right):
@@ -52,24 +51,22 @@ def fan_chart(
         axes.axvline(0, color="0.4", linewidth=0.8, linestyle=":")
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
-    months = times.astype("datetime64[M]")
-    ticks = np.flatnonzero(months[1:] != months[:-1])[::2] + 1
-    left.set_xticks(step[ticks], [str(month) for month in months[ticks]])
+    ticks = np.linspace(0, cutoff, 6).round().astype(int)
+    left.set_xticks(step[ticks], [str(day) for day in times[ticks].astype("datetime64[D]")])
     left.set_xlim(step[0], fan.shape[1] - 1)
     left.set_ylabel("price", fontsize=9)
     left.set_title(title, loc="left", fontsize=10)
     right.set_xlim(-min(ZOOM, cutoff), fan.shape[1] - 1)
-    right.set_xlabel(f"bars after {np.datetime_as_string(times[cutoff], 'D')}", fontsize=9)
+    right.set_xlabel(f"bars after {cutoff_label}", fontsize=9)
     right.legend(frameon=False, fontsize=8, loc="lower left")
     figure.savefig(path)
-    plt.close(figure)
 
 
 def _draw_fan(axes: Axes, fan: np.ndarray, n_thin: int) -> None:
     ahead = np.arange(fan.shape[1])
-    for level, shade in BANDS.items():
+    for level, colour in BANDS.items():
         low, high = np.percentile(fan, [50 - level / 2, 50 + level / 2], axis=0)
-        axes.fill_between(ahead, low, high, color=HUE, alpha=shade, linewidth=0, label=f"{level} % band")
+        axes.fill_between(ahead, low, high, color=colour, linewidth=0, label=f"{level} % band")
     for thin in fan[:n_thin]:
-        axes.plot(ahead, thin, color=HUE, linewidth=0.5, alpha=0.7)
+        axes.plot(ahead, thin, color=HUE, linewidth=0.5, alpha=0.6)
     axes.plot(ahead, np.median(fan, axis=0), color=HUE, linewidth=1.6, label="median")

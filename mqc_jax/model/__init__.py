@@ -1,6 +1,6 @@
 """The GPT: read layers, rope, attention, ordinal, gpt, in this order."""
 
 from mqc_jax.model.attention import KVCache
-from mqc_jax.model.gpt import GPT, Bins, count_parameters
+from mqc_jax.model.gpt import GPT, OrdinalBins, count_parameters
 
-__all__ = ["GPT", "Bins", "KVCache", "count_parameters"]
+__all__ = ["GPT", "KVCache", "OrdinalBins", "count_parameters"]

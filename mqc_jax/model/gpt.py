@@ -32,7 +32,7 @@ MAX_UNROLL = 12  # layers laid out one after another in the compiled program; de
 
 
 @dataclass(frozen=True)
-class Bins:
+class OrdinalBins:
     """What an ordinal model knows of its tokens: two numbers per bin, from the tokenizer."""
 
     values: tuple[float, ...]  # standardised mean value
@@ -81,7 +81,7 @@ class GPT(nnx.Module):
     Raises ValueError when the configuration asks for inputs or bins that are not given.
     """
 
-    def __init__(self, config: ModelConfig, key: Array, n_inputs: int = 0, bins: Bins | None = None):
+    def __init__(self, config: ModelConfig, key: Array, n_inputs: int = 0, bins: OrdinalBins | None = None):
         if config.inputs and not n_inputs:
             raise ValueError("inputs=True, but the data has no float inputs; set --inputs False")
         if config.ordinal and bins is None:

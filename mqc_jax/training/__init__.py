@@ -1,5 +1,5 @@
 """Fitting a model: batches, step, optimizer, loop."""
 
-from mqc_jax.training.loop import Summary, train
+from mqc_jax.training.loop import Summary, check_fit, train
 
-__all__ = ["Summary", "train"]
+__all__ = ["Summary", "check_fit", "train"]

@@ -43,12 +43,11 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
     The run directory's head (config, tokenizer, manifest) is already there. With `resume`, training goes on from the
     newest checkpoint, as if it had never stopped.
 
-    Raises BadInput when no window fits, NumericFailure at a loss that is not finite, Stopped after a signal.
+    Raises NumericFailure at a loss that is not finite, Stopped after a signal. `check_fit` says beforehand whether the
+    data can train the configuration.
     """
     settings, length = config.train, config.model.sequence_len
     starts = dataset.window_starts(length)
-    if settings.patience and not len(dataset.rows("validation")):
-        raise BadInput("patience needs validation dates, and there are none; set --patience 0 or --train_end")
     per_epoch = steps_per_epoch(dataset, length, settings.batch_size)
     total = settings.num_epochs * per_epoch
     tx, rate = make_optimizer(settings, per_epoch), learning_rate(settings, per_epoch)
@@ -64,7 +63,8 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
             model, optimizer, progress = checkpoints.restore(done, state.model, state.optimizer)
             state = TrainState(jnp.int32(done), model, optimizer)
         if resume:
-            console.print(f"{out}: going on from step {done} of {total}", highlight=False)
+            how = "already finished at" if progress["finished"] else "going on from"
+            console.print(f"{out}: {how} step {done} of at most {total}")
         _keep_metrics(out, done)
         started = time.perf_counter() - progress["seconds"]
 
@@ -82,9 +82,11 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
                 state, metrics = train_step(state, batch, dropout_key, tx=tx)
                 loss, grad_norm = float(metrics["loss"]), float(metrics["grad_norm"])
                 if not (np.isfinite(loss) and np.isfinite(grad_norm)):
+                    last = checkpoints.latest
+                    kept = "nothing was saved yet" if last is None else f"the checkpoint of step {last} is intact"
                     raise NumericFailure(
-                        f"{out}: loss {loss}, gradient norm {grad_norm} at step {done}; the last good checkpoint is "
-                        f"{checkpoints.latest}; try --learning_rate {settings.learning_rate / 3:.1g}"
+                        f"{out}: loss {loss}, gradient norm {grad_norm} at step {done}; {kept}; try another run with "
+                        f"--learning_rate {settings.learning_rate / 3:.1g} --out {out}-2"
                     )
                 done += 1
                 progress["losses"].append(loss)
@@ -117,6 +119,14 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
                         save()
                     raise Stopped(f"stopped and saved at step {done}; go on with: python train.py --resume --out {out}")
     return Summary(count_parameters(model), done, progress["seconds"], progress["best"], progress["best_epoch"])
+
+
+def check_fit(config: Config, dataset: TokenDataset) -> None:
+    """Raise BadInput where this data cannot train this configuration."""
+    dataset.window_starts(config.model.sequence_len)
+    if config.train.patience and not len(dataset.rows("validation")):
+        raise BadInput("patience needs validation dates, and there are none; try --patience 0")
+    jax.eval_shape(lambda: new_model(config.model, dataset.tokenizer, jax.random.key(0)))
 
 
 def _keep_metrics(out: Path, step: int) -> None:

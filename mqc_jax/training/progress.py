@@ -33,8 +33,7 @@ class TrainingProgress:
         shown = "" if validation is None else f"  validation {validation:.4f}{' *' if best else ''}"
         self._console.print(
             f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}  loss {line['loss']:.4f}{shown}  "
-            f"{line['tokens_per_second']:,.0f} tokens/s",
-            highlight=False,
+            f"{line['tokens_per_second']:,.0f} tokens/s"
         )
 
 

@@ -86,3 +86,30 @@ def test_a_killed_run_resumes_to_the_same_end(tmp_path, unbroken):
     out = finish(tmp_path, "--resume", "--out", "r")
     assert "r: going on from step" in out
     assert fingerprint(tmp_path / "r") == unbroken
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.path.insert(0, sys.argv.pop(1))
+from mqc_jax import checkpoint
+from mqc_jax.cli import run_script
+real = checkpoint.Checkpoints.save
+def save(self, step, *args):  # the disk fills up during the third save
+    if self.latest and len(self._manager.all_steps()) >= 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+    return real(self, step, *args)
+checkpoint.Checkpoints.save = save
+sys.exit(run_script("train", sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_while_saving_exits_5_and_keeps_what_was_saved(tmp_path, unbroken):
+    command = [sys.executable, "-c", LIMITED, str(ROOT), *TRAIN, "--out", "r"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "could not be saved" in done.stderr
+    assert not list((tmp_path / "r" / "checkpoints").glob("*tmp*"))
+    finish(tmp_path, "--resume", "--out", "r")
+    assert fingerprint(tmp_path / "r") == unbroken

@@ -1,0 +1,52 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.errors import BadInput, DamagedData
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A fresh directory that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Raises BadInput when `path` is already there.
+    """
+    if path.exists():
+        raise BadInput(f"{path} exists and stays as it is; choose another place")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    partial.mkdir()
+    try:
+        yield partial
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file. Raises DamagedData naming it when it cannot be parsed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedData(f"{path}: not readable JSON ({error})") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON (no NaN) in place of what was there."""
+    partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
