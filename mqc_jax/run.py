@@ -51,6 +51,10 @@ def load_run(path: str | Path) -> Run:
 
 def read_config(path: Path) -> Config:
     """The configuration of a run. Raises BadInput when the path is no run directory."""
+    if path.is_file():
+        raise BadInput(
+            f"{path} is a file, a run is a folder; 'mqc import-torch {path} OUT' makes one of a PyTorch file"
+        )
     if not (path / "config.json").is_file():
         what = "no config.json here" if path.is_dir() else "no such folder"
         raise BadInput(f"{path}: {what}, so no run; train one with 'python train.py --out {path}'")

@@ -59,6 +59,7 @@ def tree(path):
         ("train", ["--resume"], "runs/daily: no such folder, so no run"),
         ("evaluate", [], "runs/daily: no such folder, so no run; train one with"),
         ("evaluate", ["--checkpoint", "."], "no config.json here"),
+        ("evaluate", ["--checkpoint", __file__], "is a file, a run is a folder"),
         ("evaluate", ["--seq_len", "0"], "--seq_len 0"),
         ("evaluate", ["--split", "train"], "test"),
         ("sample", ["--top_k", "0"], "top_k=0 keeps no token"),

@@ -9,6 +9,7 @@ from helpers import RICH, TINY, random_inputs, random_model, random_tokens
 from mqc_jax.config import ModelConfig
 from mqc_jax.decoding import Sampler, empty_cache, generate
 from mqc_jax.decoding.sampler import keep_top_k, keep_top_p
+from mqc_jax.model import GPT
 
 
 @pytest.mark.parametrize("config", [TINY, RICH], ids=["plain", "rich"])
@@ -51,6 +52,15 @@ def test_same_key_same_tokens_and_rows_differ():
     assert len({tuple(row) for row in first}) == 5, "samples of one prompt share their draws"
     assert first.min() >= 0
     assert first.max() < TINY.vocab_size
+
+
+def test_every_step_draws_anew():
+    """Under a uniform law, a key used twice would repeat its token."""
+    uniform = GPT(TINY, jax.random.key(0))
+    drawn = np.asarray(generate(uniform, jnp.zeros((50, 1), int), jax.random.key(0), steps=60, sampler=Sampler()))
+    for lag in (1, 2, 3):
+        assert (drawn[:, lag:] == drawn[:, :-lag]).mean() == pytest.approx(1 / 70, abs=0.01)
+    assert (drawn[1:] == drawn[:-1]).mean() == pytest.approx(1 / 70, abs=0.01), "rows share their draws"
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
