@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Programs that several tests compile are compiled by the first."""
+    """Programs that several tests compile are compiled by the first.
+
+    Not in the processes that tests start: XLA reports every program it loads from a cache on their standard error.
+    """
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
