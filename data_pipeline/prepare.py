@@ -40,6 +40,8 @@ def prepare(
                 raise BadInput(f"{source} was split at {name} {split_at}, not {wanted}; prepare it again to move it")
         return dataset
     if path.suffix == ".txt" and path.is_file():
+        if train_end or validation_end:
+            raise BadInput(f"{source} holds bare token ids without dates; leave out --train_end and --validation_end")
         return read_token_file(path, vocab_size)
     if source == "bundled":
         train_end, validation_end = train_end or bundled.TRAIN_END, validation_end or bundled.VALIDATION_END

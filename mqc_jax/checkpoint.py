@@ -84,10 +84,10 @@ class Checkpoints:
         `loss` is the validation loss by which the best checkpoint is chosen. Raises OutOfResources when the disk is
         full; what was saved before stays.
         """
-        items = {"model": ocp.args.StandardSave(_by_path(model))}
+        items = {"model": ocp.args.StandardSave(by_path(model))}
         if optimizer is not None:
             items |= {
-                "optimizer": ocp.args.StandardSave(_by_path(optimizer)),
+                "optimizer": ocp.args.StandardSave(by_path(optimizer)),
                 "progress": ocp.args.JsonSave(progress or {}),
             }
         metrics = None if loss is None else {"validation_loss": loss}
@@ -126,7 +126,7 @@ class Checkpoints:
         def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
 
-        wanted = {name: {path: abstract(leaf) for path, leaf in _by_path(tree).items()} for name, tree in trees.items()}
+        wanted = {name: {path: abstract(leaf) for path, leaf in by_path(tree).items()} for name, tree in trees.items()}
         args: dict[str, Any] = {name: ocp.args.StandardRestore(paths) for name, paths in wanted.items()}
         if progress:
             args["progress"] = ocp.args.JsonRestore()
@@ -145,5 +145,6 @@ def _reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
-def _by_path(tree: Any) -> dict[str, Any]:
+def by_path(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by the names they are stored under, like `.blocks.attention.query`."""
     return {keystr(path).removesuffix(".value"): leaf for path, leaf in tree_flatten_with_path(tree)[0]}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipeline.errors import BadInput
+from mqc_jax.checkpoint import by_path
 from mqc_jax.config import ModelConfig
 from mqc_jax.model import GPT
 
@@ -39,8 +40,7 @@ def from_original(config: ModelConfig, weights: Mapping[str, np.ndarray], where:
             raise BadInput(f"{where}: {name} has shape {weights[name].shape}, the configuration says {shape}")
         return np.asarray(weights[name], np.float32)
 
-    def fill(path: tuple, leaf: jax.Array) -> jax.Array:
-        name = jax.tree_util.keystr(path).removesuffix(".value")
+    def fill(name: str, leaf: jax.Array) -> jax.Array:
         if name == ".embed":
             return jnp.asarray(take("transformer.wte.weight", leaf.shape))
         if name == ".head":
@@ -50,7 +50,8 @@ def from_original(config: ModelConfig, weights: Mapping[str, np.ndarray], where:
         return jnp.stack([take(layer, leaf.shape[:0:-1]).T for layer in layers])
 
     template = jax.eval_shape(lambda: GPT(config, jax.random.key(0)))
-    model = jax.tree_util.tree_map_with_path(fill, template)
+    leaves = [fill(name, leaf) for name, leaf in by_path(template).items()]
+    model = jax.tree.unflatten(jax.tree.structure(template), leaves)
     unknown = sorted(name for name in left if not name.endswith(("cos", "sin")))
     if unknown:
         raise BadInput(f"{where}: parameters {unknown[:3]} are not the original's GPT; {len(unknown)} left over")

@@ -268,6 +268,8 @@ def test_a_token_file_is_split_in_order(tmp_path):
     dataset = prepare(str(path), tokenizer="quantile", vocab_size=128)
     assert [len(dataset.rows(split)) for split in SPLITS] == [799, 100, 100]
     assert dataset.market is None
+    with pytest.raises(BadInput, match="without dates; leave out --train_end"):
+        prepare(str(path), tokenizer="quantile", vocab_size=128, train_end="2010-12-31")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "mqc_jax.model": MODEL,
     "mqc_jax.decoding": MODEL | {"mqc_jax.decoding"},
     "mqc_jax.checkpoint": {PIPELINE},
-    "mqc_jax.original": MODEL | {PIPELINE},
+    "mqc_jax.original": MODEL | {"mqc_jax.checkpoint", PIPELINE},
     "mqc_jax.run": RUN,
     "mqc_jax.training": RUN | {"mqc_jax.training"},
     "mqc_jax.evaluation": RUN | {"mqc_jax.training", "mqc_jax.evaluation"},

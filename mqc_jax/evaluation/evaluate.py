@@ -65,8 +65,7 @@ def evaluate(model: GPT, dataset: TokenDataset, split: Split, *, seq_len: int | 
     return report | {f"{name}_nats_per_token": float(law.mean()) for name, law in own.items()} | gained
 
 
-def _rank(log_probabilities_NV: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
-    true_N1 = np.take_along_axis(log_probabilities_NV, tokens_N[:, None].astype(np.int64), axis=1)
+def _rank(log_probabilities_NV: np.ndarray, true_N1: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
     earlier_NV = np.arange(log_probabilities_NV.shape[1]) < tokens_N[:, None]
     return ((log_probabilities_NV > true_N1) | ((log_probabilities_NV == true_N1) & earlier_NV)).sum(axis=1)
 
@@ -100,10 +99,11 @@ def _score_rows(
 ) -> _RowScores:
     found, nats, rank, shared = [], [], [], []
     for rows, log_probabilities_NV in predictions(model, dataset, split, seq_len):
-        true_N1 = np.take_along_axis(log_probabilities_NV, dataset.tokens[rows][:, None].astype(np.int64), axis=1)
+        tokens_N = dataset.tokens[rows].astype(np.int64)
+        true_N1 = np.take_along_axis(log_probabilities_NV, tokens_N[:, None], axis=1)
         found.append(rows)
         nats.append(-true_N1[:, 0].astype(np.float64))
-        rank.append(_rank(log_probabilities_NV, dataset.tokens[rows]))
+        rank.append(_rank(log_probabilities_NV, true_N1, tokens_N))
         if partition is not None:
             shared.append(partition.model_nats(rows, np.exp(log_probabilities_NV.astype(np.float64))))
     order = np.argsort(np.concatenate(found))
