@@ -1,15 +1,20 @@
 """What can go wrong, and the exit code each failure ends a command with.
 
-0 done · 2 usage or bad input · 3 damaged data or checkpoint · 4 numeric failure · 5 out of disk or memory ·
+0 done · 2 usage or bad input · 3 damaged data or checkpoint · 4 numeric failure · 5 out of disk, memory or network ·
 130 interrupted at once · 143 stopped by a signal after a clean save. A message is one line: what is wrong, where, how
 to mend it.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 
 class MqcError(Exception):
     """A failure the user can act on."""
 
     exit_code = 1
+    figures: dict[str, Any] | None = None  # what was found out before it, for --json
 
 
 class BadInput(MqcError, ValueError):
@@ -31,7 +36,7 @@ class NumericFailure(MqcError):
 
 
 class OutOfResources(MqcError):
-    """The disk or the memory is full."""
+    """The disk or the memory is full, or the network does not deliver."""
 
     exit_code = 5
 
@@ -40,3 +45,12 @@ class Stopped(MqcError):
     """A signal ended the work, and everything was saved first."""
 
     exit_code = 143
+
+
+class SomeFailed(MqcError):
+    """Part of the work failed, with the exit code of what went worst; the rest was done."""
+
+    def __init__(self, message: str, exit_code: int, figures: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.figures = figures

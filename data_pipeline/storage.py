@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ def new_directory(path: Path) -> Iterator[Path]:
     """
     if path.exists():
         raise BadInput(f"{path} exists and stays as it is; choose another place")
+    missing = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     partial.mkdir()
@@ -30,7 +31,27 @@ def new_directory(path: Path) -> Iterator[Path]:
         partial.rename(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):  # another has put something there
+            for parent in missing:
+                parent.rmdir()
         raise
+
+
+def reserve(path: Path) -> None:
+    """Take the disk space that a sparse file claims: a full disk is an OSError here, and a bus error later on."""
+    if hasattr(os, "posix_fallocate"):  # not on every system
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def sync(directory: Path) -> None:
+    """Make the files of a directory durable: they outlive a power cut from here on."""
+    for path in [*(p for p in directory.rglob("*") if p.is_file()), directory]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def read_json(path: Path) -> Any:
@@ -38,7 +59,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DamagedData(f"{path}: not readable JSON ({error})") from None
+        raise DamagedData(f"{path}: not readable JSON ({error}); bring it back from a copy, or make it again") from None
 
 
 def write_json(path: Path, value: Any) -> None:

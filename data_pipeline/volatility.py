@@ -10,6 +10,7 @@ frequency, is on its own scale after the warm-up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ INPUT_NAMES = (
     "mean_z_20",
 )
 
-_SCALE = 1  # which of the variance decays is LAMBDA
+_SCALE, _LONG = 1, 4  # which of the variance decays is LAMBDA, and which sets the floor
 _DECAY_V = np.array([0.5 ** (1 / 3), LAMBDA, 0.5 ** (1 / 40), 0.5 ** (1 / 160), 0.5 ** (1 / 1000)])
 _DECAY_M = np.array([0.5 ** (1 / 3), 0.5 ** (1 / 20)])
 _FLOOR = 0.1  # of the volatility of the last 1000 bars: a stale price must not make the next move infinite
@@ -44,6 +45,7 @@ class VolatilityState(NamedTuple):
     weight: Any  # (..., 5) sums of the weights
     mean_z: Any  # (..., 2) weighted means of standardised returns
     z: Any  # (...) the last standardised return
+    window: Any = None  # (..., W) the last W signals, for a tokenizer that scales by a rolling window
 
 
 class Filtered(NamedTuple):
@@ -54,20 +56,37 @@ class Filtered(NamedTuple):
     state: VolatilityState  # after the last return
 
 
+def volatility_of(returns: np.ndarray) -> np.ndarray:
+    """Volatility known before each of one asset's log returns, (T,)."""
+    variance, weight = _variances(returns, [_SCALE, _LONG])
+    return _floored(np.sqrt(variance[:, :-1] / weight[:, :-1]))[0]
+
+
 def filter_returns(returns: np.ndarray, typical_volatility: float = 1.0) -> Filtered:
     """Run the filters over one asset's log returns, shape (T,).
 
     `typical_volatility` only centres the log-volatility inputs.
     """
+    variance, weight = _variances(returns, range(len(_DECAY_V)))
+    volatility = _floored(np.sqrt(variance / weight))[_SCALE]
+    z = returns / volatility[:-1]
+    mean_z = np.stack([_weighted_sum(np.concatenate([[0.0], z]), decay) for decay in _DECAY_M])
+    states = variance.T, weight.T, mean_z.T, np.concatenate([[0.0], z])
+    after, last = (VolatilityState(*(x[part] for x in states)) for part in (slice(1, None), -1))
+    return Filtered(volatility[:-1], inputs_from(after, typical_volatility).astype(np.float32), last)
+
+
+def _variances(returns: np.ndarray, which: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted sums of squared returns and their weights before each return and after the last, (D, T + 1) each."""
     square = np.concatenate([[_PRIOR_WEIGHT * _PRIOR_VOLATILITY**2], returns**2])
-    variance = np.stack([_weighted_sum(square, decay) for decay in _DECAY_V], axis=-1)
-    weight = 1 - (1 - _PRIOR_WEIGHT) * _DECAY_V ** np.arange(len(square))[:, None]
-    volatility = next_volatility(VolatilityState(variance[:-1], weight[:-1], None, None))
-    z = returns / volatility
-    mean_z = np.stack([_weighted_sum(np.concatenate([[0.0], z]), decay) for decay in _DECAY_M], axis=-1)[1:]
-    after = VolatilityState(variance[1:], weight[1:], mean_z, z)
-    last = VolatilityState(variance[-1], weight[-1], *(mean_z[-1], z[-1]) if len(z) else (np.zeros(2), np.zeros(())))
-    return Filtered(volatility, inputs_from(after, typical_volatility).astype(np.float32), last)
+    one = np.concatenate([[_PRIOR_WEIGHT], np.ones(len(returns))])
+    sums = [[_weighted_sum(values, _DECAY_V[d]) for d in which] for values in (square, one)]
+    return np.array(sums[0]), np.array(sums[1])
+
+
+def _floored(volatility: np.ndarray) -> np.ndarray:
+    """Volatilities (D, T), the last row the long one that sets the floor."""
+    return np.maximum(volatility, _FLOOR * volatility[-1] + _TINY)
 
 
 def _weighted_sum(values: np.ndarray, decay: float) -> np.ndarray:
@@ -87,7 +106,7 @@ def advance(state: VolatilityState, log_return: Any) -> VolatilityState:
     """The state one bar later; NumPy or JAX arrays alike."""
     square = log_return**2
     z = log_return / next_volatility(state)
-    return VolatilityState(
+    return state._replace(
         variance=_DECAY_V * state.variance + (1 - _DECAY_V) * square[..., None],
         weight=_DECAY_V * state.weight + (1 - _DECAY_V),
         mean_z=_DECAY_M * state.mean_z + (1 - _DECAY_M) * z[..., None],

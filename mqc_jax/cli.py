@@ -12,8 +12,19 @@ COMMANDS = {
     "evaluate": "score a run on dates it never saw",
     "sample": "draw tokens behind a prompt",
     "forecast": "simulate the next bars of an asset, with bands",
-    "data": "prepare token datasets from prices",
+    "data": "fetch, check and tokenize prices",
     "import-torch": "bring in a checkpoint of the original PyTorch project",
+}
+GROUPS = {
+    "data": {
+        "fetch": "prices from Yahoo into the local store",
+        "list": "what is in the local store",
+        "check": "look for gaps, bad prices, unadjusted splits and more",
+        "prepare": "prices to a token dataset, ready for train.py --data",
+        "tokenize": "prices to a table of tokens, by a tokenizer that is there",
+        "decode": "tokens back to returns and prices",
+        "analyze": "entropy, transitions, frequent runs and outliers of tokens",
+    }
 }
 ALIASES = {"eval": "evaluate", "generate": "sample"}  # what the original's users type
 
@@ -29,17 +40,24 @@ def run_script(command: str, argv: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """`mqc COMMAND …`; the exit codes are those of `data_pipeline.errors`."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    return _dispatch("mqc", COMMANDS, "", argv)
+
+
+def _dispatch(prog: str, commands: dict[str, str], folder: str, argv: list[str]) -> int:
+    """Run the command that `argv` begins with, from `mqc_jax.commands` or a folder in it."""
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print("usage: mqc COMMAND [flags]; 'mqc COMMAND --help' lists the flags\n")
-        print("\n".join(f"  {name:<14}{what}" for name, what in COMMANDS.items()))
+        print(f"usage: {prog} COMMAND [flags]; '{prog} COMMAND --help' lists the flags\n")
+        print("\n".join(f"  {name:<14}{what}" for name, what in commands.items()))
         return 0 if argv else 2
-    command = ALIASES.get(argv[0], argv[0])
-    if command not in COMMANDS:
-        near = difflib.get_close_matches(command, [*COMMANDS, *ALIASES], 1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
-        print(f"error: mqc: unknown command {argv[0]}; {hint}", file=sys.stderr)
+    command = argv[0] if folder else ALIASES.get(argv[0], argv[0])
+    if command not in commands:
+        near = difflib.get_close_matches(command, [*commands, *(() if folder else ALIASES)], 1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(commands)}"
+        print(f"error: {prog}: unknown command {argv[0]}; {hint}", file=sys.stderr)
         return 2
-    return run_script(command, argv[1:])
+    if command in GROUPS:
+        return _dispatch(f"{prog} {command}", GROUPS[command], f"{command}.", argv[1:])
+    return run_script(folder + command, argv[1:])
 
 
 if __name__ == "__main__":

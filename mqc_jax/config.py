@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-def _check_types(config: Any) -> None:
-    """Every field is of its declared type; floats are finite."""
-    hints = get_type_hints(type(config))
-    for name, value in vars(config).items():
-        hint = hints[name]
-        if get_origin(hint) is Literal:
-            _require(value in get_args(hint), f"{name}={value!r} must be one of {', '.join(get_args(hint))}")
-        elif hint is int:
-            _require(type(value) is int, f"{name}={value!r} must be an integer")
-        elif hint is float:
-            number = type(value) in (int, float) and math.isfinite(value)
-            _require(number, f"{name}={value!r} must be a finite number")
-        elif hint is bool:
-            _require(type(value) is bool, f"{name}={value!r} must be true or false")
+from data_pipeline.config import DataConfig, FileOptions, check_types, require
 
 
 def _require_positive(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        _require(value > 0, f"{name}={value} must be above 0")
+        require(value > 0, f"{name}={value} must be above 0")
 
 
 @dataclass(frozen=True)
@@ -41,7 +21,9 @@ class ModelConfig:
     sequence_len: int = 512
     """Context: the length of a training window, and how many tokens each layer of attention looks back."""
     vocab_size: int = 128
-    """Number of tokens."""
+    """Number of bins a return can fall into: the tokens that are predicted."""
+    n_special: int = 0
+    """Further tokens that are read and never predicted: beginnings, gaps, sessions; set by the data."""
     n_layer: int = 8
     """Number of transformer blocks."""
     n_head: int = 8
@@ -62,23 +44,24 @@ class ModelConfig:
     """Precision of the rotary tables; the original rounds them to bfloat16."""
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         _require_positive(self, "sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd")
-        _require(
+        require(
             self.n_embd % self.n_head == 0,
             f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}; "
             f"try --n_embd {self.n_head * -(-self.n_embd // self.n_head)}",
         )
-        _require(
+        require(
             self.head_dim % 2 == 0,
             f"n_embd={self.n_embd} / n_head={self.n_head} gives heads of odd size {self.head_dim}, which cannot be "
             f"rotated in pairs; try --n_embd {self.n_embd + self.n_head}",
         )
-        _require(
+        require(
             self.n_head % self.n_kv_head == 0,
             f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; try --n_kv_head {self.n_head}",
         )
-        _require(0 <= self.dropout < 1, f"dropout={self.dropout} must be in [0, 1)")
+        require(self.n_special >= 0, f"n_special={self.n_special} must not be negative")
+        require(0 <= self.dropout < 1, f"dropout={self.dropout} must be in [0, 1)")
 
     @property
     def head_dim(self) -> int:
@@ -86,25 +69,8 @@ class ModelConfig:
 
     @property
     def padded_vocab_size(self) -> int:
-        """The vocabulary rounded up to a multiple of 64, as the original's tables are."""
-        return 64 * -(-self.vocab_size // 64)
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which prices, cut into which tokens, split at which dates."""
-
-    data: str = "bundled"
-    """'bundled', a CSV file or a folder of them, a token dataset, or a text file of token ids."""
-    tokenizer: Literal["volatility", "quantile"] = "volatility"
-    """How returns become tokens; where the data is tokens already, theirs counts."""
-    train_end: str | None = None
-    """Last training date; default: 70 % of the bars lie before it (bundled: 2010-12-31)."""
-    validation_end: str | None = None
-    """Last validation date; default: 85 % of the bars lie before it (bundled: 2013-12-31)."""
-
-    def __post_init__(self) -> None:
-        _check_types(self)
+        """All tokens rounded up to a multiple of 64, as the original's tables are."""
+        return 64 * -(-(self.vocab_size + self.n_special) // 64)
 
 
 @dataclass(frozen=True)
@@ -135,13 +101,13 @@ class TrainConfig:
     """Seed of the weights, the batches and the dropout."""
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         _require_positive(self, "num_epochs", "batch_size", "learning_rate", "max_grad_norm")
         for name in ("warmup_steps", "weight_decay", "patience", "seed"):
-            _require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
+            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
         for name in ("beta1", "beta2"):
-            _require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be in [0, 1)")
-        _require(self.seed < 2**32, f"seed={self.seed} must be below 2**32")
+            require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be in [0, 1)")
+        require(self.seed < 2**32, f"seed={self.seed} must be below 2**32")
 
 
 @dataclass(frozen=True)
@@ -158,9 +124,17 @@ class Config:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Config:
         """Rebuild from `to_json`. Raises ValueError naming fields that are missing, unknown or out of range."""
-        parts = {}
-        for part, kind in (("model", ModelConfig), ("data", DataConfig), ("train", TrainConfig)):
-            known, given = {f.name for f in fields(kind)}, set(value.get(part, {}))
-            _require(known == given, f"{part}: fields {sorted(known ^ given)} are missing or unknown")
-            parts[part] = kind(**value[part])
-        return cls(**parts)
+        data = dict(value.get("data", {}))
+        if "files" in data:
+            data["files"] = _from_json(FileOptions, data["files"], "files")
+        return cls(
+            _from_json(ModelConfig, value.get("model", {}), "model"),
+            _from_json(DataConfig, data, "data"),
+            _from_json(TrainConfig, value.get("train", {}), "train"),
+        )
+
+
+def _from_json(kind: type, given: dict[str, Any], part: str) -> Any:
+    known = {f.name for f in fields(kind)}
+    require(known == set(given), f"{part}: fields {sorted(known ^ set(given))} are missing or unknown")
+    return kind(**given)

@@ -99,7 +99,12 @@ def run_command(
         if parsed.json not in (None, "-"):
             check_place(parsed.json, "--json")
         to_stdout = parsed.json == "-"
-        figures = command(parsed, Console(stderr=to_stdout, soft_wrap=True, markup=False, highlight=False))
+        try:
+            figures = command(parsed, Console(stderr=to_stdout, soft_wrap=True, markup=False, highlight=False))
+        except MqcError as error:
+            if parsed.json and error.figures is not None:
+                _write_json(parsed.json, error.figures)
+            raise
         if parsed.json:
             _write_json(parsed.json, figures)
         return 0

@@ -18,7 +18,6 @@ from jax import Array
 from data_pipeline import BadInput, DamagedData, TokenDataset, Tokenizer, open_dataset, tokenizer_from_json
 from data_pipeline.storage import read_json, write_json
 from data_pipeline.tokenizers import ReturnTokenizer
-from data_pipeline.volatility import INPUT_NAMES
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config, ModelConfig
 from mqc_jax.model import GPT, OrdinalBins
@@ -41,12 +40,13 @@ def load_run(path: str | Path) -> Run:
     path = Path(path)
     config = read_config(path)
     tokenizer = tokenizer_from_json(read_json(path / "tokenizer.json"), str(path / "tokenizer.json"))
-    template = jax.eval_shape(lambda: new_model(config.model, tokenizer, jax.random.key(0)))
+    manifest = read_json(path / "manifest.json")
+    template = jax.eval_shape(lambda: new_model(config.model, tokenizer, manifest, jax.random.key(0)))
     with Checkpoints(path / "checkpoints", read_only=True) as checkpoints:
         if checkpoints.best is None:
             raise DamagedData(f"{path}: no checkpoint was finished; train again, or resume with --resume")
         model = checkpoints.restore_model(checkpoints.best, template)
-    return Run(model, config, tokenizer, read_json(path / "manifest.json"))
+    return Run(model, config, tokenizer, manifest)
 
 
 def read_config(path: Path) -> Config:
@@ -61,7 +61,7 @@ def read_config(path: Path) -> Config:
     try:
         return Config.from_json(read_json(path / "config.json"))
     except (ValueError, TypeError, AttributeError) as error:
-        raise DamagedData(f"{path / 'config.json'}: {error}") from None
+        raise DamagedData(f"{path / 'config.json'}: {error}; edited, or of another version: train again") from None
 
 
 def write_run_head(path: Path, config: Config, tokenizer: Tokenizer, manifest: dict[str, Any]) -> None:
@@ -87,19 +87,17 @@ def open_run_dataset(path: str | Path, config: Config) -> TokenDataset:
     return dataset
 
 
-def new_model(config: ModelConfig, tokenizer: Tokenizer, key: Array) -> GPT:
-    """A fresh model for these tokens. Raises BadInput when model and tokenizer do not fit each other."""
-    if config.vocab_size != tokenizer.vocab_size:
-        raise BadInput(
-            f"vocab_size={config.vocab_size}, but the tokens have a vocabulary of {tokenizer.vocab_size}; "
-            f"set --vocab_size {tokenizer.vocab_size}"
-        )
-    bins, n_inputs = None, 0
+def new_model(config: ModelConfig, tokenizer: Tokenizer, manifest: dict[str, Any], key: Array) -> GPT:
+    """A fresh model for these tokens. Raises BadInput when model and data do not fit each other."""
+    n_special = len(manifest.get("special_tokens", ()))
+    for name, wanted in (("vocab_size", tokenizer.vocab_size), ("n_special", n_special)):
+        if getattr(config, name) != wanted:
+            raise BadInput(f"{name}={getattr(config, name)}, but the tokens have {wanted}; set --{name} {wanted}")
+    bins = None
     if isinstance(tokenizer, ReturnTokenizer):
         bins = OrdinalBins(tuple(tokenizer.bin_values.tolist()), tuple(np.log(tokenizer.bins.masses).tolist()))
-        n_inputs = len(INPUT_NAMES)
     try:
-        return GPT(config, key, n_inputs, bins)
+        return GPT(config, key, len(manifest.get("inputs", ())), bins)
     except ValueError as error:
         raise BadInput(str(error)) from None
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import jax
 import pytest
-from helpers import garch_series
+from helpers import dataset_of, garch_series
 
-from data_pipeline import TokenDataset, build_dataset, prepare
+from data_pipeline import DataConfig, TokenDataset, prepare
 from mqc_jax.cli import run_script
 
 ROOT = Path(__file__).parents[1]
@@ -23,8 +23,8 @@ def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def bundled() -> TokenDataset:
-    return prepare("bundled", tokenizer="volatility", vocab_size=128)
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> TokenDataset:
+    return prepare(DataConfig("bundled"), tmp_path_factory.mktemp("bundled") / "dataset")
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def panel() -> TokenDataset:
         garch_series(700, 2, "B", "2000-07-01"),
         garch_series(500, 3, "C", "2001-01-15"),
     ]
-    return build_dataset(series, source="panel", tokenizer="volatility")
+    return dataset_of(series)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from data_pipeline import ReturnSeries
+from data_pipeline import DataConfig, ReturnSeries, TokenDataset, build_dataset
+from data_pipeline.tokenizers import Fitted
 from mqc_jax.config import ModelConfig
 from mqc_jax.model import GPT, OrdinalBins
 
@@ -45,3 +46,12 @@ def garch_series(n: int, seed: int, unique_id: str = "A", start: str = "2000-01-
         variance = 2e-6 + 0.08 * returns[t] ** 2 + 0.9 * variance
     times = (np.datetime64(start, "D") + np.arange(n)).astype("datetime64[ns]")
     return ReturnSeries(unique_id, times, 100 * np.exp(np.cumsum(returns)), returns)
+
+
+def dataset_of(
+    series: list[ReturnSeries], tokenizer: str | Fitted = "volatility", vocab_size: int = 128, **fields
+) -> TokenDataset:
+    """A dataset in memory; `fields` are those of DataConfig."""
+    if isinstance(tokenizer, str):
+        return build_dataset(series, DataConfig("test", tokenizer=tokenizer, **fields), vocab_size=vocab_size)
+    return build_dataset(series, DataConfig("test", **fields), tokenizer=tokenizer)

@@ -63,6 +63,7 @@ BASE = ModelConfig(sequence_len=16, vocab_size=70, n_layer=2, n_head=4, n_kv_hea
 MODEL_CHANGES = {
     "sequence_len": 4,
     "vocab_size": 64,
+    "n_special": 64,
     "n_layer": 1,
     "n_head": 8,
     "n_kv_head": 2,

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import garch_series
+from helpers import dataset_of, garch_series
 
-from data_pipeline import BadInput, DamagedData, build_dataset, open_dataset, prepare, read_token_file, write_dataset
-from data_pipeline.dataset import SPLITS
+from data_pipeline import BadInput, DamagedData, DataConfig, open_dataset, prepare, read_token_file
+from data_pipeline.dataset import SPLITS, TokenDataset, describe, sealed, write_dataset
+from data_pipeline.tokenizers import TokenIds
 from data_pipeline.volatility import WARMUP
 from mqc_jax.training.batches import gather, scoring_windows, steps_per_epoch, training_batch
 
@@ -105,7 +106,7 @@ def test_the_same_prices_give_the_same_bytes(panel, tmp_path):
         garch_series(700, 2, "B", "2000-07-01"),
         garch_series(500, 3, "C", "2001-01-15"),
     ]
-    again = build_dataset(series, source="panel", tokenizer="volatility")
+    again = dataset_of(series)
     for place, dataset in (("a", panel), ("b", again)):
         write_dataset(dataset, tmp_path / place)
     for path in (tmp_path / "a").iterdir():
@@ -184,8 +185,10 @@ def test_a_manifest_with_holes_is_damage(panel, tmp_path, harm):
         lambda t: t["bins"]["edges"].pop(),
         lambda t: t["bins"]["edges"].reverse(),
         lambda t: t["bins"].update(values=[float("nan")] * 128),
-        lambda t: t.update(mean="x"),
-        lambda t: t.update(mean=0.5),
+        lambda t: t.update(typical_volatility="x"),
+        lambda t: t.update(typical_volatility=0.5),
+        lambda t: t["bins"]["left_tail"].update(shape=-1),
+        lambda t: t["bins"]["left_tail"].pop("scale"),
         lambda t: t.update(kind="quantile"),
     ],
 )
@@ -199,13 +202,10 @@ def test_a_changed_tokenizer_is_damage(panel, tmp_path, harm):
 
 
 def test_ids_outside_the_vocabulary_are_noticed_even_when_every_hash_is_right(tmp_path):
-    from data_pipeline.dataset import TokenDataset, _sealed
-    from data_pipeline.tokenizers import TokenIds
-
-    segments = np.array([[0, 0, 80, 90, 100]])
-    manifest = {"format": 1, "source": "x", "assets": [], "splits": {}}
-    dataset = TokenDataset(np.arange(100, dtype=np.uint8), segments, TokenIds(20), manifest)
-    write_dataset(_sealed(dataset), tmp_path / "d")
+    tokens, segments, tokenizer = np.arange(100, dtype=np.uint8), np.array([[0, 0, 80, 90, 100]]), TokenIds(20)
+    manifest = {"format": 2, "source": "x", "assets": [], "splits": {}}
+    manifest = sealed(manifest, tokenizer, {"tokens": describe(tokens), "segments": describe(segments)})
+    write_dataset(TokenDataset(tokens, segments, tokenizer, manifest), tmp_path / "d")
     with pytest.raises(DamagedData, match="token 99 is outside the vocabulary of 20"):
         open_dataset(tmp_path / "d")
 
@@ -213,15 +213,15 @@ def test_ids_outside_the_vocabulary_are_noticed_even_when_every_hash_is_right(tm
 def test_a_prepared_dataset_keeps_its_own_split(panel, tmp_path):
     write_dataset(panel, tmp_path / "d")
     own = panel.manifest["splits"]["train_end"]
-    assert prepare(str(tmp_path / "d"), tokenizer="volatility", vocab_size=128, train_end=own).assets == ["A", "B", "C"]
-    with pytest.raises(BadInput, match=f"was split at train_end {own}, not 2001-01-01; prepare it again"):
-        prepare(str(tmp_path / "d"), tokenizer="volatility", vocab_size=128, train_end="2001-01-01")
+    assert prepare(DataConfig(str(tmp_path / "d"), train_end=own), tmp_path / "x").assets == ["A", "B", "C"]
+    with pytest.raises(BadInput, match=f"was made with train_end {own}, not 2001-01-01; prepare it again"):
+        prepare(DataConfig(str(tmp_path / "d"), train_end="2001-01-01"), tmp_path / "x")
 
 
 def test_prices_that_never_move_are_refused():
     flat = replace(garch_series(900, 1), log_returns=np.zeros(900))
     with pytest.raises(BadInput, match="the price never moves"):
-        build_dataset([flat], source="x", tokenizer="volatility")
+        dataset_of([flat])
 
 
 def test_a_folder_without_a_dataset_is_no_dataset(tmp_path):
@@ -265,11 +265,11 @@ def test_bad_token_files_are_refused(tmp_path, text, says):
 def test_a_token_file_is_split_in_order(tmp_path):
     path = tmp_path / "all_tokens.txt"
     path.write_text(" ".join(str(i % 100) for i in range(1000)))
-    dataset = prepare(str(path), tokenizer="quantile", vocab_size=128)
+    dataset = prepare(DataConfig(str(path)), tmp_path / "d")
     assert [len(dataset.rows(split)) for split in SPLITS] == [799, 100, 100]
     assert dataset.market is None
     with pytest.raises(BadInput, match="without dates; leave out --train_end"):
-        prepare(str(path), tokenizer="quantile", vocab_size=128, train_end="2010-12-31")
+        prepare(DataConfig(str(path), train_end="2010-12-31"), tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -285,16 +285,14 @@ def test_a_token_file_is_split_in_order(tmp_path):
 )
 def test_impossible_split_dates_are_refused(dates, says):
     with pytest.raises(BadInput, match=says):
-        build_dataset(
-            [garch_series(900, 1)], source="x", tokenizer="volatility", train_end=dates[0], validation_end=dates[1]
-        )
+        dataset_of([garch_series(900, 1)], train_end=dates[0], validation_end=dates[1])
 
 
 def test_too_little_data_is_said_in_numbers(panel):
     with pytest.raises(BadInput, match="one window needs 5001; try --sequence_len"):
         panel.window_starts(5000)
     with pytest.raises(BadInput, match="the warm-up alone takes 60"):
-        build_dataset([garch_series(900, 1), garch_series(50, 2, "B")], source="x", tokenizer="volatility")
+        dataset_of([garch_series(900, 1), garch_series(50, 2, "B")])
 
 
 def test_a_moved_dataset_still_opens(panel, tmp_path):

@@ -5,16 +5,17 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from helpers import dataset_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import PRESETS
-from data_pipeline import BadInput, build_dataset, prepare
+from data_pipeline import BadInput, DataConfig, prepare
 from data_pipeline.bars import ReturnSeries
 from data_pipeline.tokenizers.bins import Bins
 from mqc_jax.evaluation import evaluate
 from mqc_jax.evaluation.baselines import HALF_LIFE, STAY, RawReturnLaw, TokenLaw
-from mqc_jax.evaluation.distribution import bin_masses, cdf
+from mqc_jax.evaluation.distribution import bin_masses, cdf, log_density
 from mqc_jax.evaluation.partition import Partition
 from mqc_jax.evaluation.scores import hac_standard_error, mean_by_date
 from mqc_jax.run import load_run, new_model
@@ -38,12 +39,33 @@ def test_a_distribution_rises_from_zero_to_one_and_holds_its_masses(seed):
     np.testing.assert_allclose(bin_masses(points, BINS, masses).sum(1), 1, atol=1e-12)
 
 
-def test_outer_bins_are_exponential_with_the_right_mean():
+def test_outer_bins_have_the_mean_that_their_values_say():
     """Brute-force integration of the tail: E[X | X > last edge] is the bin's conditional mean."""
-    x = BINS.edges[-1] + np.linspace(0, 200, 2_000_001)
+    x = BINS.edges[-1] + np.concatenate([np.linspace(0, 100, 1_000_001), np.geomspace(100.001, 1e7, 1_000_000)])
     tail = 1 - cdf(x[None], BINS, BINS.masses)[0]
     mean_excess = np.trapezoid(tail, x) / BINS.masses[-1]
-    assert BINS.edges[-1] + mean_excess == pytest.approx(BINS.values[-1], rel=1e-3)
+    assert BINS.edges[-1] + mean_excess == pytest.approx(BINS.values[-1], rel=1e-2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_density_is_log_mass_minus_log_width_and_integrates_to_one(seed):
+    masses = np.random.default_rng(seed).dirichlet(np.ones(32))
+    middle = (BINS.edges[1:] + BINS.edges[:-1]) / 2
+    inside = np.log(masses[1:-1]) - np.log(np.diff(BINS.edges))
+    np.testing.assert_allclose(log_density(middle, BINS, masses), inside, rtol=1e-12)
+    for side, tail, edge, mass in (
+        (-1, BINS.left, BINS.edges[0], masses[0]),
+        (1, BINS.right, BINS.edges[-1], masses[-1]),
+    ):
+        excess = np.concatenate([[0], np.geomspace(1e-6, 1e9, 400_001)]) * tail.scale
+        density = np.exp(log_density(edge + side * np.maximum(excess, 1e-12), BINS, masses))
+        assert np.trapezoid(density, excess) == pytest.approx(mass, rel=1e-4)
+    points = np.linspace(-30, 30, 601)
+    step = 1e-6
+    slope = np.diff(cdf(np.stack([points - step, points + step], axis=1), BINS, masses), axis=1)[:, 0] / (2 * step)
+    away = np.abs(points[:, None] - BINS.edges).min(axis=1) > step
+    np.testing.assert_allclose(slope[away], np.exp(log_density(points, BINS, masses))[away], rtol=1e-3, atol=1e-9)
 
 
 def test_masses_of_the_training_law_match_counts():
@@ -122,10 +144,10 @@ def test_report_of_a_known_model_is_what_counting_gives(tiny_run, bundled):
 
 def test_an_untrained_model_scores_its_training_histogram_and_uniform_logits_score_log_v(bundled):
     config = PRESETS["tiny"].model
-    fresh = evaluate(new_model(config, bundled.tokenizer, jax.random.key(0)), bundled, "test")
+    fresh = evaluate(new_model(config, bundled.tokenizer, bundled.manifest, jax.random.key(0)), bundled, "test")
     assert fresh["nats_per_token"] == pytest.approx(fresh["token_histogram_nats_per_token"], abs=1e-3)
     plain = replace(config, ordinal=False, inputs=False)
-    report = evaluate(new_model(plain, bundled.tokenizer, jax.random.key(0)), bundled, "validation")
+    report = evaluate(new_model(plain, bundled.tokenizer, bundled.manifest, jax.random.key(0)), bundled, "validation")
     assert report["nats_per_token"] == pytest.approx(np.log(128), abs=1e-6)
     assert report["perplexity"] == pytest.approx(128, rel=1e-5)
     rows = bundled.rows("validation")
@@ -138,8 +160,10 @@ def test_the_unigram_itself_gains_nothing_over_the_unigram(bundled):
     days = (np.datetime64("2000-01-03") + np.arange(4000)).astype("datetime64[ns]")
     returns = 0.01 * rng.standard_t(5, 4000)
     series = [ReturnSeries("iid", days, np.exp(np.cumsum(returns)), returns)]
-    dataset = build_dataset(series, source="iid", tokenizer="quantile")
-    model = new_model(replace(PRESETS["tiny"].model, inputs=True), dataset.tokenizer, jax.random.key(0))
+    dataset = dataset_of(series, "quantile")
+    model = new_model(
+        replace(PRESETS["tiny"].model, inputs=True), dataset.tokenizer, dataset.manifest, jax.random.key(0)
+    )
     report = evaluate(model, dataset, "test")
     assert abs(report["bits_gained_over_unigram"]) < 0.02
 
@@ -154,8 +178,8 @@ def test_bundled_baselines_are_the_published_ones(bundled):
     assert mean_by_date(adaptive, times).mean() < 4.2
 
 
-def test_two_tokenizers_are_scored_on_the_same_bins(bundled):
-    raw = prepare("bundled", tokenizer="quantile", vocab_size=128)
+def test_two_tokenizers_are_scored_on_the_same_bins(bundled, tmp_path):
+    raw = prepare(DataConfig("bundled", tokenizer="quantile"), tmp_path / "raw")
     rows = bundled.rows("test")
     edges = [Partition(d, d.market, d.tokenizer).return_edges(rows) for d in (bundled, raw)]
     np.testing.assert_array_equal(*edges)
@@ -183,9 +207,7 @@ def test_a_late_listing_is_scored_against_the_law_of_all_assets(tiny_run, bundle
         return ReturnSeries(name, market.times[rows], market.closes[rows], market.returns[rows])
 
     series = [series("OLD", slice(old_begin, old_end)), series("NEW", slice(new_begin, new_end))]
-    dataset = build_dataset(
-        series, source="x", tokenizer=bundled.tokenizer, train_end="2010-12-31", validation_end="2013-12-31"
-    )
+    dataset = dataset_of(series, bundled.tokenizer, train_end="2010-12-31", validation_end="2013-12-31")
     report = evaluate(load_run(tiny_run).model, dataset, "test")
     assert set(report["assets"]) == {"OLD", "NEW"}
     assert np.isfinite(report["unigram_nats_per_token"])
@@ -198,9 +220,7 @@ def test_predictions_do_not_feel_later_returns(tiny_run, bundled):
     for asset, s in zip(bundled.assets, bundled.segments, strict=True):
         times, returns = bundled.market.times[s[0] : s[4]], bundled.market.returns[s[0] : s[4]]
         series.append(ReturnSeries(asset, times, np.exp(returns), np.where(times >= cut, 2 * returns, returns)))
-    changed = build_dataset(
-        series, source="x", tokenizer=bundled.tokenizer, train_end="2010-12-31", validation_end="2013-12-31"
-    )
+    changed = dataset_of(series, bundled.tokenizer, train_end="2010-12-31", validation_end="2013-12-31")
     from mqc_jax.training.validate import predictions
 
     scores = []

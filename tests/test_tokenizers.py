@@ -2,21 +2,22 @@
 
 import json
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
-from helpers import garch_series
+from helpers import dataset_of, garch_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline import RETURN_TOKENIZERS, DamagedData, build_dataset, tokenizer_from_json
-from data_pipeline.tokenizers import QuantileTokenizer, TokenIds, VolatilityTokenizer
+from data_pipeline import DamagedData, ReturnTokenizer, tokenizer_from_json
+from data_pipeline.tokenizers import TokenIds
 from data_pipeline.tokenizers.bins import Bins
+from data_pipeline.tokenizers.cuts import fine_tail_levels
 from data_pipeline.volatility import (
     INPUT_NAMES,
     LAMBDA,
     WARMUP,
-    VolatilityState,
     advance,
     filter_returns,
     inputs_from,
@@ -25,12 +26,15 @@ from data_pipeline.volatility import (
 )
 
 SERIES = garch_series(1500, 0)
-KINDS = sorted(RETURN_TOKENIZERS)
+KINDS = ["quantile", "uniform", "volatility", "rolling", "rolling delta", "rolling pct_oc"]
+EQUAL = np.arange(1, 128) / 128
 returns = st.lists(st.floats(-0.3, 0.3, allow_subnormal=False), min_size=1, max_size=40)
 
 
+@lru_cache
 def fitted(kind):
-    return RETURN_TOKENIZERS[kind].fit([SERIES.log_returns])
+    kind, _, signal = kind.partition(" ")
+    return ReturnTokenizer.fit(kind, [SERIES.log_returns], 128, signal or "log_return")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -44,7 +48,7 @@ def test_changing_the_future_leaves_tokens_edges_and_inputs_bit_identical(kind, 
     np.testing.assert_array_equal(tokenizer.encode(SERIES.log_returns)[: t + 1], tokenizer.encode(changed)[: t + 1])
     np.testing.assert_array_equal(before.inputs[: t + 1], after.inputs[: t + 1])
     # the scale of return t + 1 is known before it: it may not change either
-    edges = [tokenizer.return_edges(f.volatility[: t + 2]) for f in (before, after)]
+    edges = [tokenizer.return_edges(tokenizer.known_before(r)[: t + 2]) for r in (SERIES.log_returns, changed)]
     np.testing.assert_array_equal(*edges)
 
 
@@ -52,17 +56,10 @@ def test_changing_the_future_leaves_tokens_edges_and_inputs_bit_identical(kind, 
 def test_the_fit_sees_training_dates_only(kind):
     later = SERIES.times > np.datetime64("2002-12-31")
     wild = np.where(later, 10 * SERIES.log_returns, SERIES.log_returns)
-    fits = [
-        build_dataset(
-            [replace(SERIES, log_returns=r)],
-            source="x",
-            tokenizer=kind,
-            train_end="2002-12-31",
-            validation_end="2003-06-30",
-        ).tokenizer.to_json()
-        for r in (SERIES.log_returns, wild)
-    ]
-    assert fits[0] == fits[1]
+    kind, _, signal = kind.partition(" ")
+    fields = {"signal": signal or "log_return", "train_end": "2002-12-31", "validation_end": "2003-06-30"}
+    fits = [dataset_of([replace(SERIES, log_returns=r)], kind, **fields).tokenizer for r in (SERIES.log_returns, wild)]
+    assert fits[0].to_json() == fits[1].to_json()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,14 +68,14 @@ def test_the_fit_sees_training_dates_only(kind):
 def test_decoding_stays_inside_the_bin(kind, tail):
     tokenizer = fitted(kind)
     series = np.concatenate([SERIES.log_returns, tail])
-    volatility = tokenizer.filter(series).volatility
+    known = tokenizer.known_before(series)
     tokens = tokenizer.encode(series)
     assert tokens.min() >= 0
     assert tokens.max() < tokenizer.vocab_size == 128
-    edges = tokenizer.return_edges(volatility)
+    edges = tokenizer.return_edges(known)
     low = np.concatenate([np.full((len(series), 1), -np.inf), edges], axis=1)[np.arange(len(series)), tokens]
     high = np.concatenate([edges, np.full((len(series), 1), np.inf)], axis=1)[np.arange(len(series)), tokens]
-    decoded, slack = tokenizer.decode(tokens, volatility), 1e-12 * volatility
+    decoded, slack = tokenizer.decode(tokens, known), 1e-12
     for value in (series, decoded):
         assert (low - slack <= value).all()
         assert (value <= high + slack).all()
@@ -107,7 +104,7 @@ def test_quantile_bins_hold_equally_many_training_returns():
 
 
 def test_volatility_bins_have_the_promised_levels_and_nest_the_shared_partition():
-    levels = VolatilityTokenizer.levels
+    levels = fine_tail_levels(128)
     assert len(levels) == 127
     assert (np.diff(levels) > 0).all()
     np.testing.assert_allclose(levels[:8], np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0]) / 100)
@@ -122,14 +119,13 @@ def test_volatility_bins_have_the_promised_levels_and_nest_the_shared_partition(
 def test_volatility_tokens_do_not_know_the_level_of_volatility():
     tokenizer = fitted("volatility")
     calm, wild = SERIES.log_returns, 7 * SERIES.log_returns
-    z = [tokenizer.standardize(r, tokenizer.filter(r).volatility)[WARMUP:] for r in (calm, wild)]
-    assert np.abs(z[0] - z[1]).max() < 0.2  # the mean is all that does not scale
-    assert np.abs(np.diff([np.std(v) for v in z])) < 0.01
+    tokens = [tokenizer.encode(r)[WARMUP:] for r in (calm, wild)]
+    assert (tokens[0] == tokens[1]).mean() > 0.999  # but for the prior that starts the filters
 
 
 def test_a_price_that_stands_still_gets_a_bin_of_its_own():
     sample = np.concatenate([np.zeros(500), np.random.default_rng(0).normal(size=500)])
-    bins = Bins.fit(sample, QuantileTokenizer.levels)
+    bins = Bins.fit(sample, EQUAL)
     assert (np.diff(bins.edges) > 0).all()
     token = bins.assign(np.zeros(1))[0]
     assert bins.masses[token] == pytest.approx(0.5, rel=0.1)
@@ -156,12 +152,13 @@ def test_stepping_on_equals_filtering_the_whole(cut):
 
 
 def test_one_step_is_the_same_in_numpy_and_in_jax_and_for_a_batch():
+    import jax
     import jax.numpy as jnp
 
     tokenizer, z = fitted("volatility"), np.array([0.5, -3.0])
-    state = VolatilityState(*(np.stack([x, x]) for x in steady_state(0.02)))
+    state = jax.tree.map(lambda x: np.stack([x, x]), steady_state(0.02))
     ours = tokenizer.step(state, z)
-    theirs = tokenizer.step(VolatilityState(*(jnp.float32(x) for x in state)), jnp.float32(z))
+    theirs = tokenizer.step(jax.tree.map(jnp.float32, state), jnp.float32(z))
     np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours[2], theirs[2], rtol=1e-5)
     alone = tokenizer.step(steady_state(0.02), z[1])
@@ -180,4 +177,4 @@ def test_stale_prices_do_not_make_infinite_inputs():
 
 def test_too_little_to_fit_is_said_in_numbers():
     with pytest.raises(ValueError, match="40 training returns are left after 60 of warm-up"):
-        VolatilityTokenizer.fit([SERIES.log_returns[:100]])
+        ReturnTokenizer.fit("volatility", [SERIES.log_returns[:100]])

@@ -47,7 +47,7 @@ def everything(run, config, dataset):
     from mqc_jax.training.batches import steps_per_epoch
     from mqc_jax.training.optimizer import make_optimizer
 
-    model = new_model(config.model, dataset.tokenizer, jax.random.key(9))
+    model = new_model(config.model, dataset.tokenizer, dataset.manifest, jax.random.key(9))
     steps = steps_per_epoch(dataset, config.model.sequence_len, config.train.batch_size)
     with Checkpoints(run / "checkpoints") as checkpoints:
         found = checkpoints.restore(checkpoints.latest, model, make_optimizer(config.train, steps).init(model))
@@ -182,7 +182,7 @@ def test_one_step_is_adamw_on_the_clipped_gradient(panel):
     import optax
 
     config = PRESETS["tiny"].model
-    model = new_model(config, panel.tokenizer, jax.random.key(0))
+    model = new_model(config, panel.tokenizer, panel.manifest, jax.random.key(0))
     rows = np.arange(200, 200 + 33)[None]
     batch = Batch(jnp.asarray(panel.tokens[rows], jnp.int32), jnp.asarray(panel.market.inputs[rows[:, :-1]]))
     gradient = jax.grad(lambda m: cross_entropy(m, batch).mean())(model)
@@ -262,8 +262,8 @@ def test_a_checkpoint_of_another_shape_is_refused(panel, tmp_path):
 
 
 def test_model_and_tokenizer_must_have_one_vocabulary(panel):
-    with pytest.raises(BadInput, match="vocab_size=64, but the tokens have a vocabulary of 128; set --vocab_size 128"):
-        new_model(replace(TINY.model, vocab_size=64), panel.tokenizer, jax.random.key(0))
+    with pytest.raises(BadInput, match="vocab_size=64, but the tokens have 128; set --vocab_size 128"):
+        new_model(replace(TINY.model, vocab_size=64), panel.tokenizer, panel.manifest, jax.random.key(0))
 
 
 def test_checkpoints_hold_no_pickle(tiny_run):

@@ -12,6 +12,7 @@ class TokenIds:
 
     vocab_size: int
     kind: ClassVar[str] = "ids"
+    exact_likelihood: ClassVar[bool] = False
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "vocab_size": self.vocab_size}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
-from data_pipeline import BadInput, TokenDataset, prepare
+from data_pipeline import BadInput, DataConfig, TokenDataset, open_dataset, prepare
 from data_pipeline.dataset import is_dataset
-from data_pipeline.tokenizers.base import ReturnTokenizer
+from data_pipeline.tokenizers import TokenIds
 from mqc_jax.commands.device import Device, use_device
 from mqc_jax.flags import parse
 from mqc_jax.run import Run, load_run, open_run_dataset, read_metrics
@@ -56,11 +57,14 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     if flags.data_file is None:
         dataset = open_run_dataset(flags.checkpoint, loaded.config)
     else:
-        dataset = _other_data(flags.data_file, loaded)
+        with TemporaryDirectory() as place:
+            dataset = _other_data(flags.data_file, loaded, Path(place) / "dataset", console)
     context = loaded.config.model.sequence_len
     if flags.seq_len is not None and flags.seq_len > context:
         console.print(f"windows of {flags.seq_len}: longer than in training; each layer looks back {context} tokens")
     figures = evaluate(loaded.model, dataset, flags.split, seq_len=flags.seq_len)
+    if dataset.market is not None and not dataset.tokenizer.exact_likelihood:
+        console.print(f"{dataset.tokenizer.kind} tokens have no likelihood of returns: scored as mere ids")
     lines = read_metrics(flags.checkpoint)
     n_parameters = count_parameters(loaded.model)
     _print(figures, f"{flags.checkpoint} on {dataset.manifest['source']}, {n_parameters:,} parameters", console)
@@ -74,21 +78,22 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     }
 
 
-def _other_data(source: str, run: Run) -> TokenDataset:
-    splits, tokenizer = run.manifest["splits"], run.tokenizer
-    if not isinstance(tokenizer, ReturnTokenizer):
-        if not is_dataset(Path(source)) and Path(source).suffix != ".txt":
+def _other_data(source: str, run: Run, place: Path, console: Console) -> TokenDataset:
+    """Cut into memory-mapped arrays, which outlive the files' names."""
+    if is_dataset(Path(source)):
+        dataset = open_dataset(source)
+    elif isinstance(run.tokenizer, TokenIds):
+        if Path(source).suffix != ".txt":
             raise BadInput(f"--data_file {source}: this run knows bare token ids only; give a .txt file of them")
-        tokenizer = "ids"
-    dataset = prepare(
-        source,
-        tokenizer=tokenizer,
-        vocab_size=run.config.model.vocab_size,
-        train_end=splits.get("train_end"),
-        validation_end=splits.get("validation_end"),
+        dataset = prepare(DataConfig(source), place, vocab_size=run.config.model.vocab_size)
+    else:
+        dataset = prepare(replace(run.config.data, data=source), place, tokenizer=run.tokenizer, say=console.print)
+    parts = (
+        ("special_tokens", "inputs") if isinstance(run.tokenizer, TokenIds) else ("special_tokens", "inputs", "splits")
     )
-    if dataset.tokenizer.to_json() != run.tokenizer.to_json():
-        raise BadInput(f"--data_file {source}: its tokens were cut by another tokenizer; give the prices themselves")
+    same = all(dataset.manifest.get(part) == run.manifest.get(part) for part in parts)
+    if not same or dataset.tokenizer.to_json() != run.tokenizer.to_json():
+        raise BadInput(f"--data_file {source}: its tokens were cut in another way; give the prices themselves")
     return dataset
 
 

@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from data_pipeline import BadInput, TokenDataset
-from data_pipeline.dataset import parse_day
-from data_pipeline.tokenizers.base import ReturnTokenizer
+from data_pipeline.rows import CLOCK_NAMES
+from data_pipeline.splits import parse_day
+from data_pipeline.tokenizers import ReturnTokenizer
+from data_pipeline.tokenizers.scaling import WITHIN_BAR
 from mqc_jax.commands.device import Device, use_device
+from mqc_jax.commands.paths import check_paths
 from mqc_jax.flags import check_place, check_range, check_seed, parse
 from mqc_jax.run import load_run, open_run_dataset
 
@@ -71,11 +74,14 @@ def run(flags: ForecastFlags, console: Console) -> dict[str, Any]:
     dataset = open_run_dataset(flags.checkpoint, loaded.config) if isinstance(tokenizer, ReturnTokenizer) else None
     if not isinstance(tokenizer, ReturnTokenizer) or dataset is None or dataset.market is None:
         raise BadInput(f"{flags.checkpoint}: trained on bare token ids, so nothing is known of prices; train on prices")
+    check_paths(flags.checkpoint, dataset.manifest)
+    if dataset.manifest["options"]["signal"] in WITHIN_BAR:
+        raise BadInput(f"{flags.checkpoint}: knows moves within bars only, so no price over several; use log_return")
     market = dataset.market
-    asset, begin, cutoff, end = _cutoff(dataset, market.times, flags)
-    history = History.of_returns(
-        tokenizer, np.asarray(market.returns[begin : cutoff + 1]), loaded.config.model.sequence_len
-    )
+    asset, rows, here = _cutoff(dataset, market.times, flags)
+    cutoff = rows[here]
+    history = History.of_rows(dataset, asset, cutoff, loaded.config.model.sequence_len)
+    future, clock = _future(dataset, asset, market.times[rows], here, flags.horizon)
     tokens = sample_tokens(
         loaded.model,
         tokenizer,
@@ -84,62 +90,96 @@ def run(flags: ForecastFlags, console: Console) -> dict[str, Any]:
         steps=flags.horizon,
         n_paths=flags.n_paths,
         sampler=Sampler(),
+        clock=clock,
     )
     log_returns = path_returns(tokenizer, history, tokens)
     paths = float(market.closes[cutoff]) * np.exp(np.cumsum(log_returns, axis=1))
-    last_bar = _time(market.times[cutoff])
+    name, last_bar = dataset.assets[asset], _time(market.times[cutoff])
     seen = last_bar[:10] <= dataset.manifest["splits"]["validation_end"]
     if seen:
         console.print(f"{last_bar} lies in the years the model was fitted on: this is no test of it")
     if flags.plot:
-        shown = slice(max(begin, cutoff - BARS_SHOWN), min(end, cutoff + 1 + flags.horizon))
+        shown = rows[max(0, here - BARS_SHOWN) : here + 1 + flags.horizon]
         fan_chart(
             Path(flags.plot),
-            title=f"{asset}: {flags.horizon} bars ahead, {flags.n_paths:,} simulated paths" + " (in sample)" * seen,
+            title=f"{name}: {flags.horizon} bars ahead, {flags.n_paths:,} simulated paths" + " (in sample)" * seen,
             cutoff_label=last_bar,
             times=np.asarray(market.times[shown]),
             prices=np.asarray(market.closes[shown]),
-            cutoff=cutoff - shown.start,
+            cutoff=min(here, BARS_SHOWN),
             paths=paths,
         )
     bands = np.quantile(paths, QUANTILES, axis=0)
-    _print(asset, last_bar, float(market.closes[cutoff]), bands, console)
+    _print(name, last_bar, float(market.closes[cutoff]), bands, future, console)
     return {
-        "asset": asset,
+        "asset": name,
         "last_bar": last_bar,
         "in_sample": seen,
         "last_price": float(market.closes[cutoff]),
         "n_paths": flags.n_paths,
+        "bars": future,
         "price_quantiles_by_bar": {f"{q:g}": band.tolist() for q, band in zip(QUANTILES, bands, strict=True)},
     }
 
 
-def _cutoff(dataset: TokenDataset, times: np.ndarray, flags: ForecastFlags) -> tuple[str, int, int, int]:
-    """The asset, its first row, the last row the forecast may see, and its end."""
-    asset = flags.asset or dataset.assets[0]
-    if asset not in dataset.assets:
-        raise BadInput(f"--asset {asset}: not in this run; choose one of {', '.join(dataset.assets)}")
-    begin, train, _, _, end = (int(row) for row in dataset.segments[dataset.assets.index(asset)])
+def _cutoff(dataset: TokenDataset, times: np.ndarray, flags: ForecastFlags) -> tuple[int, np.ndarray, int]:
+    """The asset, the rows of its returns, and which of them is the last that the forecast may see."""
+    name = flags.asset or dataset.assets[0]
+    if name not in dataset.assets:
+        raise BadInput(f"--asset {name}: not in this run; choose one of {', '.join(dataset.assets)}")
+    asset = dataset.assets.index(name)
+    rows = dataset.asset_rows(asset)
     if flags.as_of is None:
-        return asset, begin, end - 1, end
+        return asset, rows, len(rows) - 1
     day = parse_day(flags.as_of, "--as_of") + np.timedelta64(1, "D")
-    cutoff = begin + int(np.searchsorted(times[begin:end], day.astype("datetime64[ns]"))) - 1
-    if cutoff < train:
-        first = _time(times[train])
-        raise BadInput(f"--as_of {flags.as_of}: too little history of {asset}; the first possible day is {first}")
-    return asset, begin, cutoff, end
+    here = int(np.searchsorted(times[rows], day.astype("datetime64[ns]"))) - 1
+    if here < 0:
+        first = _time(times[rows[0]])
+        raise BadInput(f"--as_of {flags.as_of}: too little history of {name}; the first possible day is {first}")
+    return asset, rows, here
 
 
-def _time(time: np.datetime64) -> str:
+def _future(
+    dataset: TokenDataset, asset: int, times: np.ndarray, here: int, horizon: int
+) -> tuple[list[str] | None, np.ndarray | None]:
+    """The times of the bars behind `times[here]`, where the asset's calendar knows them, and the clock's inputs."""
+    from data_pipeline.calendars import bar_interval, named
+    from data_pipeline.shards import clock_ahead
+
+    reads_clock = dataset.manifest["inputs"][-len(CLOCK_NAMES) :] == list(CLOCK_NAMES)
+    name = dataset.manifest["assets"][asset]["calendar"]
+    if name == "none":
+        return None, None
+    interval = bar_interval(times)
+    calendar, _ = named(name).fit(times, interval)
+    try:
+        future = calendar.next_bars(times[here], horizon, interval)
+    except BadInput:
+        if reads_clock:
+            raise
+        return None, None
+    clock = np.pad(clock_ahead(future, interval, calendar), ((0, 0), (1, 0)))  # no bar to come is missing
+    return [_time(time) for time in future], clock if reads_clock else None
+
+
+def _time(time: np.datetime64 | np.ndarray) -> str:
     """Date, and the time of day where there is one."""
-    return np.datetime_as_string(time, "m").replace("T00:00", "").replace("T", " ")
+    return str(np.datetime_as_string(time, "m")).replace("T00:00", "").replace("T", " ")
 
 
-def _print(asset: str, last_bar: str, price: float, bands: np.ndarray, console: Console) -> None:
-    table = Table(title=f"{asset} after {last_bar} at {price:,.2f}", title_justify="left", box=None)
-    table.add_column("bars ahead", justify="right")
-    for q in QUANTILES:
-        table.add_column("median" if q == 0.5 else f"{q:.1%}", justify="right")
+def _print(
+    asset: str, last_bar: str, price: float, bands: np.ndarray, future: list[str] | None, console: Console
+) -> None:
+    table = Table(
+        title=f"{asset} after {last_bar} at {price:,.2f}", title_justify="left", box=None, padding=(0, 1, 0, 0)
+    )
+    table.add_column("ahead", justify="right")
+    if future is not None:
+        table.add_column("bar")
+    shown = range(0, len(QUANTILES), 3 if future and len(future[0]) > len("2019-01-02") else 1)  # fits 80 columns
+    for k in shown:
+        table.add_column("median" if QUANTILES[k] == 0.5 else f"{QUANTILES[k]:.1%}", justify="right")
     for ahead in sorted({1, min(5, bands.shape[1]), bands.shape[1]}):
-        table.add_row(str(ahead), *(f"{band[ahead - 1]:,.2f}" for band in bands))
+        bar = () if future is None else (future[ahead - 1],)
+        table.add_row(str(ahead), *bar, *(f"{bands[k, ahead - 1]:,.2f}" for k in shown))
     console.print(table)

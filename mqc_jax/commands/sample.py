@@ -10,9 +10,11 @@ import numpy as np
 from rich.console import Console
 
 from data_pipeline import BadInput
-from data_pipeline.dataset import parse_ids
-from data_pipeline.tokenizers.base import ReturnTokenizer
+from data_pipeline.token_file import parse_ids
+from data_pipeline.tokenizers import ReturnTokenizer
+from data_pipeline.tokenizers.scaling import WITHIN_BAR
 from mqc_jax.commands.device import Device, use_device
+from mqc_jax.commands.paths import check_paths
 from mqc_jax.flags import check_range, check_seed, parse
 from mqc_jax.run import Run, load_run, open_run_dataset
 
@@ -63,6 +65,7 @@ def run(flags: SampleFlags, console: Console) -> dict[str, Any]:
         raise BadInput(str(error)) from None
     use_device(flags.device)
     loaded = load_run(flags.checkpoint)
+    check_paths(flags.checkpoint, loaded.manifest)
     if flags.seed_tokens is None:
         history = _last_history(flags.checkpoint, loaded)
     else:
@@ -79,12 +82,13 @@ def run(flags: SampleFlags, console: Console) -> dict[str, Any]:
     figures: dict[str, Any] = {"prompt": history.tokens.tolist(), "samples": tokens.tolist()}
     shown = history.tokens[-10:].tolist()
     console.print(f"prompt ({len(history.tokens)} tokens): {'… ' * (len(history.tokens) > 10)}{_words(shown)}")
-    returns = None
+    returns = np.empty(0)
+    prices = isinstance(loaded.tokenizer, ReturnTokenizer) and loaded.manifest["options"]["signal"] not in WITHIN_BAR
     if isinstance(loaded.tokenizer, ReturnTokenizer):
         returns = path_returns(loaded.tokenizer, history, tokens)
         figures["log_returns"] = returns.tolist()
     for i, sample in enumerate(tokens):
-        total = "" if returns is None else f" ({np.expm1(returns[i].sum()):+.1%} over {flags.num_generate} steps)"
+        total = f" ({np.expm1(returns[i].sum()):+.1%} over {flags.num_generate} steps)" if prices else ""
         console.print(f"sample {i + 1}{total}: {_words(sample)}")
     return figures
 
@@ -109,8 +113,4 @@ def _last_history(checkpoint: str, run: Run):
     if not run.manifest["assets"]:
         raise BadInput(f"{checkpoint} holds no data to go on from; give a prompt, --seed_tokens '80 81 83 89 66'")
     dataset = open_run_dataset(checkpoint, run.config)
-    begin, train, _, _, end = dataset.segments[0]
-    context = run.config.model.sequence_len
-    if dataset.market is None or not isinstance(run.tokenizer, ReturnTokenizer):
-        return History.of_tokens(run.tokenizer, np.asarray(dataset.tokens[max(train, end - context) : end], np.int32))
-    return History.of_returns(run.tokenizer, np.asarray(dataset.market.returns[begin:end]), context)
+    return History.of_rows(dataset, 0, int(dataset.asset_rows(0)[-1]), run.config.model.sequence_len)

@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 
 from configs import PRESETS
-from data_pipeline import TokenDataset, prepare, write_dataset
+from data_pipeline import TokenDataset, prepare
 from data_pipeline.dataset import is_dataset
 from data_pipeline.errors import BadInput
 from data_pipeline.storage import new_directory
-from data_pipeline.tokenizers import TokenIds
+from data_pipeline.tokenizers import ReturnTokenizer, TokenIds
+from mqc_jax.commands.contents import contents
 from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 from mqc_jax.flags import parse
 from mqc_jax.run import open_run_dataset, read_config, write_run_head
@@ -80,9 +81,8 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
         dataset = open_run_dataset(out, config)
     else:
         out = _new_directory(flags, console)
-        config, dataset = _prepare(config, console)
-        _begin(out, config, dataset)
-    _describe(config, dataset, console)
+        config, dataset = _begin(out, config, console)
+    console.print(f"{config.data.data}: {contents(dataset)}")
     summary = train(config, dataset, out, resume=flags.resume, console=console)
     best = summary.best_validation_loss
     console.print(
@@ -111,41 +111,30 @@ def _new_directory(flags: TrainFlags, console: Console) -> Path:
     return free
 
 
-def _prepare(config: Config, console: Console) -> tuple[Config, TokenDataset]:
-    dataset = prepare(
-        config.data.data,
-        tokenizer=config.data.tokenizer,
-        vocab_size=config.model.vocab_size,
-        train_end=config.data.train_end,
-        validation_end=config.data.validation_end,
-    )
-    data = config.data
+def _begin(out: Path, config: Config, console: Console) -> tuple[Config, TokenDataset]:
+    """Prepare the data, check that model and data fit, and write the head of the run: all of it or nothing."""
+    from mqc_jax.training import check_fit
+
+    with new_directory(out) as partial:
+        dataset = prepare(config.data, partial / "dataset", vocab_size=config.model.vocab_size, say=console.print)
+        config = _resolved(config, dataset, console)
+        check_fit(config, dataset)
+        write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
+    return config, open_run_dataset(out, config)
+
+
+def _resolved(config: Config, dataset: TokenDataset, console: Console) -> Config:
+    """What was asked for, completed by what the data turned out to be."""
+    data, model = config.data, config.model
     if is_dataset(Path(data.data)):  # used in place: found again from any folder
         data = replace(data, data=str(Path(data.data).resolve()))
     if not isinstance(dataset.tokenizer, TokenIds):  # what was asked for, or what the dataset was made with
-        data = replace(data, tokenizer=dataset.tokenizer.kind, **dataset.manifest["splits"])
-    config = replace(config, data=data)
-    if isinstance(dataset.tokenizer, TokenIds) and (config.model.inputs or config.model.ordinal):
-        config = replace(config, model=replace(config.model, inputs=False, ordinal=False))
-        console.print(f"{config.data.data} holds bare token ids, no returns: inputs and ordinal are off")
-    return config, dataset
-
-
-def _begin(out: Path, config: Config, dataset: TokenDataset) -> None:
-    """Check that model and data fit before anything is written, then write the head of the run."""
-    from mqc_jax.training import check_fit
-
-    check_fit(config, dataset)
-    with new_directory(out) as partial:
-        if not is_dataset(Path(config.data.data)):
-            write_dataset(dataset, partial / "dataset")
-        write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
-
-
-def _describe(config: Config, dataset: TokenDataset, console: Console) -> None:
-    sizes = {split: len(dataset.rows(split)) for split in ("train", "validation", "test")}
-    assets = dataset.assets if len(dataset.assets) <= 5 else [*dataset.assets[:4], f"… {len(dataset.assets)} in all"]
-    console.print(
-        f"{config.data.data} ({', '.join(assets)}): {sizes['train']:,} training, {sizes['validation']:,} validation, "
-        f"{sizes['test']:,} test tokens, {dataset.tokenizer.kind} tokenizer"
-    )
+        made = dataset.manifest["splits"] | dataset.manifest["options"]
+        data = replace(data, tokenizer=dataset.tokenizer.kind, **made)
+    if data.clock and not model.inputs:
+        console.print("this model reads no float inputs, so --clock changes nothing for it")
+    model = replace(model, n_special=dataset.n_special)
+    if not isinstance(dataset.tokenizer, ReturnTokenizer) and (model.inputs or model.ordinal):
+        model = replace(model, inputs=False, ordinal=False)
+        console.print(f"{data.data}: {dataset.tokenizer.kind} tokens have no bins: inputs and ordinal are off")
+    return replace(config, data=data, model=model)

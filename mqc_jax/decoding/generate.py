@@ -38,8 +38,8 @@ def generate(
       key: one key, from which row b gets its own by `fold_in(key, b)`, or an array of B keys.
       steps: how many tokens to draw.
       sampler: how to draw them.
-      inputs_BTF, state, feedback: for a model with float inputs: those of the prompt, any pytree of arrays with a
-        leading batch axis, and the function that turns that state and a drawn token into the next state and inputs.
+      inputs_BTF, state, feedback: for a model with float inputs: those of the prompt, any pytree of arrays, and the
+        function that turns that state and a drawn token into the next state and inputs.
     """
     batch, length = prompt_BT.shape
     key_B = key if key.ndim else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))

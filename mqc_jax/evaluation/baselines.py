@@ -61,11 +61,13 @@ def token_histogram(dataset: TokenDataset) -> np.ndarray:
 
 def token_baselines(dataset: TokenDataset, rows: np.ndarray) -> dict[str, np.ndarray]:
     """−ln p of the tokens in `rows` under each asset's own unigram and adaptive unigram, where there are no returns."""
-    unigram, adaptive = [], []
-    for _, train, validation, _, end in dataset.segments:
-        tokens = np.asarray(dataset.tokens[train:end])
-        law = TokenLaw(tokens[: validation - train], dataset.tokenizer.vocab_size)
-        mine = rows[(rows >= train) & (rows < end)] - train
-        unigram.append(-np.log(law.masses[tokens[mine]]))
-        adaptive.append(-np.log(law.adaptive_masses(tokens)[mine]))
-    return {"unigram": np.concatenate(unigram), "adaptive_unigram": np.concatenate(adaptive)}
+    unigram, adaptive = np.empty(len(rows)), np.empty(len(rows))
+    training, owner = dataset.training_rows(), dataset.assets_of(rows)
+    for asset in range(len(dataset.assets)):
+        history, mine = dataset.asset_rows(asset), owner == asset
+        law = TokenLaw(dataset.tokens[np.intersect1d(history, training)], dataset.tokenizer.vocab_size)
+        place = np.searchsorted(history, rows[mine])
+        tokens = np.asarray(dataset.tokens[history])
+        unigram[mine] = -np.log(law.masses[tokens[place]])
+        adaptive[mine] = -np.log(law.adaptive_masses(tokens)[place])
+    return {"unigram": unigram, "adaptive_unigram": adaptive}

@@ -1,7 +1,7 @@
 """Score a model on the rows of a split, beside the laws it has to beat, on the same rows and the same bins.
 
-Two sets of bins. The model's own tokens give the seed's metrics. The 64-bin partition (every second edge of the
-volatility tokenizer fitted on the training dates) is common to all models and tokenizers: bits per return are counted
+Two sets of bins. The model's own tokens give the seed's metrics. The 64-bin partition (a volatility tokenizer's,
+fitted on the training dates) is common to all models and tokenizers: bits per return are counted
 on it.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from data_pipeline.dataset import Split, TokenDataset
 from data_pipeline.errors import BadInput
-from data_pipeline.tokenizers.base import ReturnTokenizer
+from data_pipeline.tokenizers import ReturnTokenizer
 from mqc_jax.evaluation.baselines import token_baselines, token_histogram
 from mqc_jax.evaluation.partition import N_BINS, Partition
 from mqc_jax.evaluation.scores import NATS_PER_BIT, hac_standard_error, mean_by_date
@@ -36,7 +36,10 @@ def evaluate(model: GPT, dataset: TokenDataset, split: Split, *, seq_len: int | 
     """
     rows = dataset.rows(split)
     if not len(rows):
-        raise BadInput(f"{dataset.manifest['source']}: no rows in the {split} split; choose other dates or --split")
+        cut = ", ".join(f"{name} {value}" for name, value in dataset.manifest["splits"].items())
+        raise BadInput(
+            f"{dataset.manifest['source']}: no rows in the {split} split ({cut}); choose other dates or --split"
+        )
     partition = None
     if dataset.market is not None and isinstance(dataset.tokenizer, ReturnTokenizer):
         partition = Partition(dataset, dataset.market, dataset.tokenizer)
@@ -85,8 +88,9 @@ def _on_shared_bins(
         for name, nats in {"model": model, **laws}.items()
     }
     report["assets"] = {}
-    for asset, (begin, *_, end) in zip(dataset.assets, dataset.segments, strict=True):
-        mine = (rows >= begin) & (rows < end)
+    owner = dataset.assets_of(rows)
+    for number, asset in enumerate(dataset.assets):
+        mine = owner == number
         if mine.any():
             report["assets"][asset] = {"n_targets": int(mine.sum())} | {
                 f"bits_gained_over_{name}": float(bits[mine].mean()) for name, bits in gain.items()

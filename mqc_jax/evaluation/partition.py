@@ -1,6 +1,6 @@
 """The 64 shared bins, on which every model of every tokenizer can be scored.
 
-They are every second bin of the volatility tokenizer fitted on the training dates. Their edges in return space move
+They are the bins of a 64-bin volatility tokenizer fitted on the training dates. Their edges in return space move
 with the volatility known before each return, which is the same for all who are scored.
 """
 
@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_pipeline.dataset import Market, TokenDataset
-from data_pipeline.tokenizers import VolatilityTokenizer
-from data_pipeline.tokenizers.base import MIN_TRAINING_RETURNS, ReturnTokenizer
+from data_pipeline.dataset import TokenDataset
+from data_pipeline.errors import BadInput
+from data_pipeline.rows import Market
+from data_pipeline.tokenizers import ReturnTokenizer
+from data_pipeline.tokenizers.bins import Bins
+from data_pipeline.tokenizers.cuts import fine_tail_levels
+from data_pipeline.tokenizers.returns import MIN_TRAINING_RETURNS
 from mqc_jax.evaluation.baselines import RawReturnLaw
 from mqc_jax.evaluation.distribution import bin_masses
 
@@ -22,42 +26,47 @@ class Partition:
     """The shared bins of a dataset, and what each law puts on the bin that came true."""
 
     def __init__(self, dataset: TokenDataset, market: Market, tokenizer: ReturnTokenizer):
-        self.market, self.tokenizer, self._segments = market, tokenizer, dataset.segments
+        self.dataset, self.market, self.tokenizer = dataset, market, tokenizer
         self._training = dataset.training_rows()
-        returns, volatility = market.returns[self._training], market.volatility[self._training]
-        self._cut = VolatilityTokenizer.fit_rows(returns, volatility)
+        if len(self._training) < MIN_TRAINING_RETURNS:
+            raise BadInput(
+                f"{dataset.manifest['source']}: {len(self._training)} returns behind the warm-up and up to "
+                f"{dataset.manifest['splits']['train_end']}, to which the laws to beat are fitted; give a history with "
+                f"{MIN_TRAINING_RETURNS}"
+            )
+        z = market.returns[self._training] / market.volatility[self._training]
+        self._edges = Bins.fit(z, fine_tail_levels(2 * N_BINS)[1::2]).edges
 
     def return_edges(self, rows: np.ndarray) -> np.ndarray:
         """Edges of the shared bins in log returns at each row, (n, 63)."""
-        return self._cut.return_edges(self.market.volatility[rows])[:, 1::2]
+        return self.market.volatility[rows][:, None] * self._edges
 
     def model_nats(self, rows: np.ndarray, masses_NV: np.ndarray) -> np.ndarray:
         """−ln of the mass on each row's true shared bin, given the masses of the tokenizer's own bins, (n,)."""
         edges_NM = self.return_edges(rows)
-        z_NM = self.tokenizer.standardize(edges_NM, self.market.volatility[rows][:, None])
+        z_NM = self.tokenizer.standardize(edges_NM, self.market.known_before[rows][:, None])
         return _true_bin_nats(edges_NM, bin_masses(z_NM, self.tokenizer.bins, masses_NV), self.market.returns[rows])
 
     def baseline_nats(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """−ln of the mass of both raw-return laws on each row's true bin: the tokens' own bins, and the shared ones."""
-        own, shared = [], []
-        for begin, train, validation, _, end in self._segments:
-            mine = rows[(rows >= begin) & (rows < end)]
-            if not len(mine):
-                continue
-            enough = validation - train >= MIN_TRAINING_RETURNS  # a late listing gets the law of all assets together
-            law = RawReturnLaw(self.market.returns[np.arange(train, validation) if enough else self._training])
-            adaptive = law.adaptive_masses(self.market.returns[train:end])[mine - train]
-            laws = (np.broadcast_to(law.bins.masses, adaptive.shape), adaptive)
-            returns = self.market.returns[mine]
-            own_edges = self.tokenizer.return_edges(self.market.volatility[mine])
-            for edges, nats in ((own_edges, own), (self.return_edges(mine), shared)):
-                nats.append([_true_bin_nats(edges, bin_masses(edges, law.bins, masses), returns) for masses in laws])
+        own, shared = np.empty((2, 2, len(rows)))
+        owner = self.dataset.assets_of(rows)
+        own_edges = self.tokenizer.return_edges(self.market.known_before[rows])
+        for asset in range(len(self.dataset.assets)):
+            history, mine = self.dataset.asset_rows(asset), owner == asset
+            training = np.intersect1d(history, self._training)
+            enough = len(training) >= MIN_TRAINING_RETURNS  # a late listing gets the law of all assets together
+            law = RawReturnLaw(self.market.returns[training if enough else self._training])
+            adaptive = law.adaptive_masses(self.market.returns[history])[np.searchsorted(history, rows[mine])]
+            returns = self.market.returns[rows[mine]]
+            for k, masses in enumerate((np.broadcast_to(law.bins.masses, adaptive.shape), adaptive)):
+                for edges, nats in ((own_edges[mine], own), (self.return_edges(rows[mine]), shared)):
+                    nats[k, mine] = _true_bin_nats(edges, bin_masses(edges, law.bins, masses), returns)
         return _named(own), _named(shared)
 
 
-def _named(nats: list[list[np.ndarray]]) -> dict[str, np.ndarray]:
-    unigram, adaptive = np.concatenate(nats, axis=1)
-    return {"unigram": unigram, "adaptive_unigram": adaptive}
+def _named(nats: np.ndarray) -> dict[str, np.ndarray]:
+    return {"unigram": nats[0], "adaptive_unigram": nats[1]}
 
 
 def _true_bin_nats(edges_NM: np.ndarray, masses_NK: np.ndarray, returns_N: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@
 - vocabulary padded to a multiple of 64 and cropped; logits soft-capped at 15·tanh(x/15)
 - zero-initialised head and output projections: a fresh model predicts what it knows of the unigram
 
-What we add, off in the seed's preset: float inputs beside each token, the ordinal basis (model/ordinal.py), dropout.
+What we add, off in the seed's preset: float inputs beside each token, the ordinal basis (model/ordinal.py), dropout,
+special tokens that mark time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from jax import Array
 from mqc_jax.config import ModelConfig
 from mqc_jax.model.attention import Attention, KVCache
 from mqc_jax.model.layers import dropout, init_linear, linear, rms_norm
-from mqc_jax.model.ordinal import ordinal_basis
+from mqc_jax.model.ordinal import N_FUNCTIONS, ordinal_basis
 from mqc_jax.model.rope import rope_tables
 
 SOFT_CAP = 15.0
@@ -83,20 +84,20 @@ class GPT(nnx.Module):
 
     def __init__(self, config: ModelConfig, key: Array, n_inputs: int = 0, bins: OrdinalBins | None = None):
         if config.inputs and not n_inputs:
-            raise ValueError("inputs=True, but the data has no float inputs; set --inputs False")
+            raise ValueError("inputs=True, but the data has no float inputs; set --no_inputs")
         if config.ordinal and bins is None:
-            raise ValueError("ordinal=True, but the tokens have no bin values; set --ordinal False")
+            raise ValueError("ordinal=True, but the tokens have no bin values; set --no_ordinal")
         if config.ordinal and bins is not None and len(bins.values) != config.vocab_size:
             raise ValueError(f"vocab_size={config.vocab_size}, but the tokenizer has {len(bins.values)} bins")
         self.config = config
         self.bins = bins if config.ordinal else None
         embed_key, input_key, block_key = jax.random.split(key, 3)
-        rows = 8 if config.ordinal else config.padded_vocab_size
+        rows = N_FUNCTIONS + config.n_special if config.ordinal else config.padded_vocab_size
         self.embed = nnx.Param(jax.random.normal(embed_key, (rows, config.n_embd)))
         if config.inputs:
             self.embed_inputs = nnx.Param(init_linear(input_key, n_inputs, config.n_embd))
         self.blocks = jax.vmap(lambda k: Block(config, k))(jax.random.split(block_key, config.n_layer))
-        self.head = nnx.Param(jnp.zeros((config.n_embd, rows)))
+        self.head = nnx.Param(jnp.zeros((config.n_embd, N_FUNCTIONS if config.ordinal else rows)))
 
     @overload
     def __call__(self, tokens_BT: Array, inputs_BTF: Array | None = None, *, key: Array | None = None) -> Array: ...
@@ -106,10 +107,10 @@ class GPT(nnx.Module):
     ) -> tuple[Array, KVCache]: ...
 
     def __call__(self, tokens_BT, inputs_BTF=None, *, cache=None, key=None):
-        """Logits of the token after each position, float32 (B, T, V).
+        """Logits of the token after each position, float32 (B, T, V): special tokens are read, never predicted.
 
         Args:
-          tokens_BT: integers in [0, vocab_size); the caller has checked them.
+          tokens_BT: integers in [0, vocab_size + n_special); the caller has checked them.
           inputs_BTF: float inputs known after each token, when the model reads any.
           cache: keys and values of earlier positions; the call then continues behind them and returns (logits, cache).
           key: turns dropout on.
@@ -143,8 +144,9 @@ class GPT(nnx.Module):
     def _embed(self, tokens_BT: Array, inputs_BTF: Array | None) -> Array:
         dtype = self.config.dtype
         if self.bins is not None:
-            basis_VP = jnp.asarray(ordinal_basis(np.array(self.bins.values)))
-            x_BTD = linear(basis_VP[tokens_BT], self.embed[...], dtype)
+            basis_VP = ordinal_basis(np.array(self.bins.values))
+            rows_VR = jax.scipy.linalg.block_diag(basis_VP, np.eye(self.config.n_special, dtype=np.float32))
+            x_BTD = linear(rows_VR[tokens_BT], self.embed[...], dtype)
         else:
             x_BTD = self.embed[...].astype(dtype)[tokens_BT]
         if self.config.inputs:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+N_FUNCTIONS = 8
+
 
 def ordinal_basis(values_V: np.ndarray) -> np.ndarray:
     """Eight functions of each bin's standardised mean value, each of mean 0 and variance 1 over bins: (V, 8)."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipeline.dataset import Split, TokenDataset
+from data_pipeline.tokenizers import special
 from mqc_jax.training.step import Batch
 
 
@@ -22,8 +23,18 @@ def training_batch(
     dataset: TokenDataset, starts: np.ndarray, length: int, batch_size: int, *, seed: int, step: int, inputs: bool
 ) -> Batch:
     """Windows at random starts; a pure function of (seed, step), so a resumed run sees what an unbroken one sees."""
-    rows = np.random.default_rng([seed, step]).choice(starts, batch_size)[:, None] + np.arange(length + 1)
-    return gather(dataset, rows, inputs)
+    first = np.random.default_rng([seed, step]).choice(starts, batch_size)
+    rows = first[:, None] + np.arange(length + 1)
+    if not dataset.n_special and (dataset.segments[:, 2] - dataset.segments[:, 1] > length).all():
+        return gather(dataset, rows, inputs)
+    segment = np.searchsorted(dataset.segments[:, 4], first, side="right")
+    last = dataset.segments[segment, 2, None] - 1
+    batch = gather(dataset, np.minimum(rows, last), inputs)  # repeats behind a short piece, of no weight
+    if dataset.n_special:
+        pad = dataset.tokenizer.vocab_size + special.PAD
+        batch = batch._replace(tokens=jnp.where(jnp.asarray(rows <= last), batch.tokens, pad))
+    weights_BT = (rows[:, 1:] <= last) & (batch.tokens[:, 1:] < dataset.tokenizer.vocab_size)
+    return batch._replace(weights=jnp.asarray(weights_BT, jnp.float32))
 
 
 def gather(dataset: TokenDataset, rows: np.ndarray, inputs: bool) -> Batch:
@@ -53,6 +64,7 @@ def scoring_windows(dataset: TokenDataset, split: Split, length: int) -> Scoring
             first = max(segment[1], high - 1 - length)
             window = first + np.arange(length + 1)
             rows.append(np.minimum(window, high - 1))  # repeats behind the block, unscored: the model is causal
-            scored.append((window[1:] >= low) & (window[1:] < high))
+            is_return = dataset.tokens[rows[-1][1:]] < dataset.tokenizer.vocab_size
+            scored.append((window[1:] >= low) & (window[1:] < high) & is_return)
     empty = np.zeros((0, length + 1), np.int64)
     return ScoringWindows(np.stack(rows) if rows else empty, np.stack(scored) if scored else empty[:, 1:].astype(bool))

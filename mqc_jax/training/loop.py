@@ -52,7 +52,7 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
     total = settings.num_epochs * per_epoch
     tx, rate = make_optimizer(settings, per_epoch), learning_rate(settings, per_epoch)
     init_key, dropout_key = jax.random.split(jax.random.key(settings.seed))
-    model: Any = new_model(config.model, dataset.tokenizer, init_key)
+    model: Any = new_model(config.model, dataset.tokenizer, dataset.manifest, init_key)
     state = TrainState(jnp.int32(0), model, tx.init(model))
     progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
 
@@ -126,7 +126,7 @@ def check_fit(config: Config, dataset: TokenDataset) -> None:
     dataset.window_starts(config.model.sequence_len)
     if config.train.patience and not len(dataset.rows("validation")):
         raise BadInput("patience needs validation dates, and there are none; try --patience 0")
-    jax.eval_shape(lambda: new_model(config.model, dataset.tokenizer, jax.random.key(0)))
+    jax.eval_shape(lambda: new_model(config.model, dataset.tokenizer, dataset.manifest, jax.random.key(0)))
 
 
 def _keep_metrics(out: Path, step: int) -> None:

@@ -26,12 +26,14 @@ class Batch(NamedTuple):
 
     tokens: Array  # (B, T + 1)
     inputs: Array | None  # (B, T, F)
+    weights: Array | None = None  # (B, T) of the targets: 0 where there is none to predict; None: all count
 
 
 def cross_entropy(model: GPT, batch: Batch, key: Array | None = None) -> Array:
-    """−ln p of each target, float32 (B, T), nats."""
+    """−ln p of each target, float32 (B, T), nats; of no meaning where its weight is 0."""
     logits_BTV = model(batch.tokens[:, :-1], batch.inputs, key=key)
-    return optax.softmax_cross_entropy_with_integer_labels(logits_BTV, batch.tokens[:, 1:])
+    targets_BT = jnp.minimum(batch.tokens[:, 1:], model.config.vocab_size - 1)  # special tokens are not predicted
+    return optax.softmax_cross_entropy_with_integer_labels(logits_BTV, targets_BT)
 
 
 @partial(jax.jit, static_argnames="tx", donate_argnames="state")
@@ -42,7 +44,10 @@ def train_step(
     key = jax.random.fold_in(key, state.step)
 
     def loss_of(model: GPT) -> Array:
-        return jnp.mean(cross_entropy(model, batch, key))
+        nats_BT = cross_entropy(model, batch, key)
+        if batch.weights is None:
+            return jnp.mean(nats_BT)
+        return jnp.sum(nats_BT * batch.weights) / jnp.maximum(jnp.sum(batch.weights), 1)
 
     loss, gradients = jax.value_and_grad(loss_of)(state.model)
     model: Any = state.model  # optax takes any pytree; its annotations do not say so

@@ -1,0 +1,1 @@
+"""`mqc data COMMAND`: everything between prices and tokens."""
