@@ -1,4 +1,4 @@
-"""Every command of the README, run as a reader would type it, in a clean copy of the repository."""
+"""Every command of the README and of docs/data.md, run as a reader would type it, in a clean copy of the repository."""
 
 import importlib.util
 import json
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 NOT_HERE = ("git clone", "cd ", "make test", "source ")  # this test is part of `make test`
 
 
-def commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def commands(page: str = "README.md") -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line and not line.startswith(("#", *NOT_HERE))]
 
@@ -78,6 +78,20 @@ def test_every_readme_command_works_as_typed(clone):
     assert report["n_parameters"] < 100_000
     assert report["train_seconds"] > 0
     assert (place / "runs/daily/forecast.png").stat().st_size > 20_000
+
+
+def test_from_my_csv_to_a_trained_model_in_five_commands(clone):
+    place, environment = clone
+    typed = commands("docs/data.md")
+    assert len(typed) == 5
+    for command in typed:
+        done = subprocess.run(command, shell=True, cwd=place, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
+    test = json.loads((place / "runs/prices/report.json").read_text())["test"]
+    assert test["n_targets"] > 100
+    assert test["nats_per_token"] < test["token_histogram_nats_per_token"] + 0.05
+    for picture in ("findings.png", "tokens.png"):
+        assert (place / picture).stat().st_size > 10_000
 
 
 def test_the_readmes_python_runs(clone):
