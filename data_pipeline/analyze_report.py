@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from data_pipeline.analyze import Analysis, NextToken
+from data_pipeline.picture import picture
 from data_pipeline.token_counts import TokenCounts
 
 HUE, BAND = "#08306b", "#c8c8c8"
@@ -110,25 +110,20 @@ def analysis_chart(path: Path, analysis: Analysis, title: str) -> None:
       analysis: what `analyze` found.
       title: what the tokens are.
     """
-    figure = Figure(figsize=(11, 5.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplot_mosaic([["share", "lift"], ["next", "lift"]], width_ratios=(1, 1.1))
-    s = analysis.statistics
-    figure.suptitle(
-        f"{title}: {s['tokens']:,} tokens, {s['tokens_used']} of {s['vocabulary']} ids, {s['entropy_bits']:.2f} bits",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-    )
-    _draw_shares(panels["share"], analysis.counts)
-    _draw_next(panels["next"], analysis.next_token, analysis.shuffled, s)
-    _draw_lift(figure, panels["lift"], analysis.counts)
-    for name in ("share", "next"):
-        panels[name].set_xlim(-0.5, s["vocabulary"] - 0.5)
-        panels[name].spines[["top", "right"]].set_visible(False)
-    for axes in panels.values():
-        axes.tick_params(labelsize=8)
-    figure.savefig(path)
+    with picture(path, 11, 5.6) as figure:
+        panels = figure.subplot_mosaic([["share", "lift"], ["next", "lift"]], width_ratios=(1, 1.1))
+        s = analysis.statistics
+        used = f"{s['tokens_used']} of {s['vocabulary']} ids"
+        told = f"{title}: {s['tokens']:,} tokens, {used}, {s['entropy_bits']:.2f} bits"
+        figure.suptitle(told, x=0.01, ha="left", fontsize=11)
+        _draw_shares(panels["share"], analysis.counts)
+        _draw_next(panels["next"], analysis.next_token, analysis.shuffled, s)
+        _draw_lift(figure, panels["lift"], analysis.counts)
+        for name in ("share", "next"):
+            panels[name].set_xlim(-0.5, s["vocabulary"] - 0.5)
+            panels[name].spines[["top", "right"]].set_visible(False)
+        for axes in panels.values():
+            axes.tick_params(labelsize=8)
 
 
 def _draw_shares(axes: Axes, counts: TokenCounts) -> None:

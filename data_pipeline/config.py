@@ -9,8 +9,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 Tokenizing = Literal["volatility", "quantile", "uniform", "rolling", "vqvae"]
 Signal = Literal["log_return", "log_oc", "pct_oc", "delta"]
 OPTIONS = ("signal", "special_tokens", "clock", "layout", "timeframes", "calendar")
-OPTIONS = ("signal", "special_tokens", "clock", "layout", "timeframes", "calendar")
-OPTIONS = ("signal", "special_tokens", "clock", "layout", "timeframes", "calendar")
 
 
 def require(condition: bool, message: str) -> None:
@@ -91,8 +89,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_types(self)
         by_asset = self.layout == "by_asset"
-        plain = not self.special_tokens and self.tokenizer != "vqvae"
-        require(by_asset or plain, "layout=interleaved has its own special tokens and takes no vqvae; leave them out")
+        marked = "layout=interleaved has its own special tokens; leave out special_tokens"
+        require(by_asset or not self.special_tokens, marked)
+        require(by_asset or self.tokenizer != "vqvae", "layout=interleaved takes no vqvae; choose another tokenizer")
         one = self.timeframes is None or "," not in self.timeframes
         require(by_asset or one, f"layout=interleaved takes one timeframe, not {self.timeframes}; choose one of them")
         rolling = self.tokenizer == "rolling" or self.signal in ("log_return", "log_oc")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -54,15 +55,18 @@ def start(engine: Engine, workers: int) -> Iterator[Mapper]:
         yield here
     else:
         spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads of whoever imported JAX
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_serve_parent)
         try:
-            with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_die_with_parent) as pool:
-                yield pool.map
+            yield pool.map
         except BrokenProcessPool:
             raise OutOfResources("a worker process was killed, likely for want of memory; try --workers 1") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _die_with_parent() -> None:
-    """Do not outlive a parent that was killed."""
+def _serve_parent() -> None:
+    """Leave Ctrl-C to the parent, and do not outlive one that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
@@ -74,7 +78,8 @@ def _ray_data(workers: int) -> Mapper:
         import ray.data
     except ImportError:
         raise BadInput("--engine ray needs Ray; install it with pip install 'mqc-jax[ray]'") from None
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.data"):  # each has handlers of its own
+        logging.getLogger(name).setLevel(logging.ERROR)
     if not ray.is_initialized():
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         try:

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from data_pipeline.checks import KINDS, Finding
+from data_pipeline.picture import picture
 
 # Okabe & Ito's colours, which the colour-blind can tell apart; no two kinds share both colour and shape
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -33,32 +32,30 @@ def findings_chart(path: Path, bars: pd.DataFrame, findings: Sequence[Finding], 
     times, prices = _drawable(bars)
     kinds = [kind for kind in KINDS if any(finding.kind == kind for finding in findings)]
     height = 0.5 + 0.22 * max(1, len(kinds))
-    figure = Figure(figsize=(9, 3.6 + height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.6, height))
-    above.plot(*_envelope(times, prices), color="0.55", linewidth=0.7, zorder=1)
-    for level, kind in enumerate(kinds):
-        found = np.array([finding.ds for finding in findings if finding.kind == kind], "datetime64[ns]")
-        _mark(above, below, kind, found, _price_at(found, times, prices), level)
-    below.set_yticks(range(len(kinds)), kinds)
-    below.set_ylim(max(1, len(kinds)) - 0.5, -0.5)
-    if len(prices):
-        above.set_yscale("log")
-        wide = prices.max() > 5 * prices.min()
-        above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6))
-    above.yaxis.set_major_formatter("{x:,g}")
-    above.yaxis.set_minor_formatter(NullFormatter())
-    above.set_ylabel("close", fontsize=9)
-    above.set_title(title, loc="left", fontsize=10)
-    locator = AutoDateLocator()
-    below.xaxis.set_major_locator(locator)
-    below.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    for axes in (above, below):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-    if kinds:
-        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    figure.savefig(path)
+    with picture(path, 9, 3.6 + height) as figure:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.6, height))
+        above.plot(*_envelope(times, prices), color="0.55", linewidth=0.7, zorder=1)
+        for level, kind in enumerate(kinds):
+            found = np.array([finding.ds for finding in findings if finding.kind == kind], "datetime64[ns]")
+            _mark(above, below, kind, found, _price_at(found, times, prices), level)
+        below.set_yticks(range(len(kinds)), kinds)
+        below.set_ylim(max(1, len(kinds)) - 0.5, -0.5)
+        if len(prices):
+            above.set_yscale("log")
+            wide = prices.max() > 5 * prices.min()
+            above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6))
+        above.yaxis.set_major_formatter("{x:,g}")
+        above.yaxis.set_minor_formatter(NullFormatter())
+        above.set_ylabel("close", fontsize=9)
+        above.set_title(title, loc="left", fontsize=10)
+        locator = AutoDateLocator()
+        below.xaxis.set_major_locator(locator)
+        below.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        for axes in (above, below):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.tick_params(labelsize=8)
+        if kinds:
+            figure.legend(loc="outside right upper", frameon=False, fontsize=8)
 
 
 def _mark(above: Axes, below: Axes, kind: str, times: np.ndarray, prices: np.ndarray, level: int) -> None:

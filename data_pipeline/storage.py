@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from data_pipeline.errors import BadInput, DamagedData
 
@@ -64,9 +64,27 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON (no NaN) in place of what was there."""
-    partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    replace_file(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` in place of what `path` held."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes the name `path` when the block ends well, on disk whole: there is never a half.
+
+    A writer that is killed leaves a hidden file that ends in .tmp.
+    """
+    partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}.tmp")
     try:
-        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ A reader holds either the old file or the new one, whoever writes at the same ti
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -17,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from data_pipeline.errors import BadInput, DamagedData
-from data_pipeline.storage import read_json
-from data_pipeline.store_file import FORMAT, StoredSeries, read_bars, read_series, write_atomically, write_bars
+from data_pipeline.storage import read_json, write_json
+from data_pipeline.store_file import FORMAT, StoredSeries, read_bars, read_series, write_bars
 
 PRICES, EVENTS = ("close", "adj_close"), ("dividend", "split")
 SAME = 1e-5  # relative; Yahoo's prices are single precision, and a dividend moves them by 1e-4 or more
@@ -106,7 +105,7 @@ class Store:
     def _create(self) -> None:
         if not is_store(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path / "store.json", json.dumps({"format": FORMAT}).encode())
+            write_json(self.path / "store.json", {"format": FORMAT})
 
 
 def is_store(path: Path) -> bool:
@@ -115,7 +114,7 @@ def is_store(path: Path) -> bool:
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether `path` is a folder with nothing in it but what an interrupted `write_atomically` left."""
+    """Whether `path` is a folder with nothing in it but what an interrupted write left."""
     return path.is_dir() and all(entry.suffix == ".tmp" for entry in path.iterdir())
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 import time
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -18,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_pipeline.errors import DamagedData
+from data_pipeline.storage import replace_file
 
 FORMAT = 1  # of the store and of the files in it
 KEY = b"mqc_series"
@@ -51,7 +50,8 @@ def write_bars(file: Path, bars: pd.DataFrame, about: dict[str, Any]) -> None:
     content = BytesIO()
     pq.write_table(table.replace_schema_metadata({KEY: json.dumps(asdict(series))}), content, write_page_checksum=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, content.getvalue())
+    _sweep(file.parent)
+    replace_file(file, content.getvalue())
 
 
 def read_series(file: Path, symbol: str, interval: str) -> StoredSeries:
@@ -84,21 +84,6 @@ def _read(file: Path, symbol: str, interval: str, bars: bool) -> tuple[StoredSer
     if (series.symbol, series.interval) != (symbol, interval):
         raise DamagedData(f"{file}: holds {series.interval} bars of {series.symbol}, not of {symbol}; {mend}")
     return series, frame
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Put `content` in place of what `file` held: on disk whole before it takes the name, so there is never a half."""
-    _sweep(file.parent)
-    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(partial, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, file)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _sweep(folder: Path) -> None:

@@ -31,10 +31,14 @@ ALIASES = {"eval": "evaluate", "generate": "sample"}  # what the original's user
 
 def run_script(command: str, argv: Sequence[str]) -> int:
     """Run one command with its arguments and return its exit code."""
-    from mqc_jax.flags import run_command
+    try:  # the imports take seconds, in which Ctrl-C comes too
+        from mqc_jax.flags import run_command
 
-    module = importlib.import_module(f"mqc_jax.commands.{command.replace('-', '_')}")
-    return run_command(module.run, module.flags, argv)
+        module = importlib.import_module(f"mqc_jax.commands.{command.replace('-', '_')}")
+        return run_command(module.run, module.flags, argv)
+    except KeyboardInterrupt:
+        print("error: interrupted; what was saved before is intact", file=sys.stderr)
+        return 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -110,8 +110,6 @@ def run_command(
         return 0
     except MqcError as error:
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was saved before is intact", 130)
     except BrokenPipeError:  # `mqc … | head`: whoever read us has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -129,6 +127,13 @@ def check_place(path: str, flag: str) -> None:
     """Raise BadInput when `path` cannot be written because its folder is not there."""
     if not Path(path).absolute().parent.is_dir():
         raise BadInput(f"{flag} {path}: no folder {Path(path).parent}; make it first")
+
+
+def check_picture(path: str, flag: str) -> None:
+    """Raise BadInput unless `path` can be written and is named as a picture."""
+    check_place(path, flag)
+    if not path.endswith(".png"):
+        raise BadInput(f"{flag} {path}: pictures are PNG files; give a name that ends in .png")
 
 
 def check_range(flags: Any, **most: int) -> None:

@@ -484,6 +484,13 @@ def test_the_command_reports_every_finding_and_draws_each_asset(tmp_path, capsys
         assert words in printed
 
 
+def test_pictures_go_to_a_folder_that_is_there_whatever_its_name(tmp_path):
+    (tmp_path / "v1.2").mkdir()
+    code, _ = command(tmp_path, "--data", "synthetic:garch?symbols=2&bars=100", "--plot", str(tmp_path / "v1.2"))
+    assert code == 0
+    assert [path.name for path in sorted((tmp_path / "v1.2").iterdir())] == ["GARCH-0000.png", "GARCH-0001.png"]
+
+
 def test_one_picture_cannot_hold_several_assets(tmp_path, capsys):
     code, _ = command(tmp_path, "--data", "synthetic:garch?symbols=2&bars=100", "--plot", str(tmp_path / "x.png"))
     assert code == 2

@@ -1,12 +1,18 @@
 """The commands: flags as typed, one-line errors with their exit codes, nothing written over."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 from conftest import ROOT
 
+from data_pipeline.errors import BadInput, DamagedData, NumericFailure, OutOfResources, Stopped
 from mqc_jax.cli import COMMANDS, main, run_script
 
 
@@ -307,7 +313,7 @@ def test_a_full_disk_exits_5(capsys, daily, monkeypatch):
 
 def test_too_large_a_batch_exits_5(capsys, monkeypatch, prices_csv):
     def exhausted(*_, **__):
-        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes")
+        return jnp.zeros((10**14,))  # JAX refuses in its own words
 
     monkeypatch.setattr("mqc_jax.training.loop.train_step", exhausted)
     argv = ["--config", "tiny", "--data", str(prices_csv)]
@@ -319,15 +325,26 @@ def test_a_diverging_run_exits_4(capsys, prices_csv):
     assert run_script("train", [*argv, "--num_epochs", "50"]) == failed(capsys, 4, "--learning_rate")
 
 
-def test_an_absent_device_is_refused(capsys, daily):
-    import subprocess
-    import sys
+def test_an_absent_device_is_refused(daily):
+    for device in {"gpu", "tpu"} - {jax.default_backend()}:
+        command = [sys.executable, str(ROOT / "sample.py"), "--device", device]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=daily.parents[1])
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"error: --device {device}: no such device here")
+        assert done.stderr.count("\n") == 1
 
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "sample.py"), "--device", "tpu"],
-        capture_output=True,
-        text=True,
-        cwd=daily.parents[1],
-    )
-    assert done.returncode == 2
-    assert "error: --device tpu" in done.stderr
+
+@pytest.mark.parametrize("moment", ["importlib.import_module", "mqc_jax.flags.run_command"])
+def test_ctrl_c_is_one_line_whenever_it_comes(capsys, monkeypatch, moment):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(moment, interrupted)
+    assert main(["sample"]) == failed(capsys, 130, "interrupted; what was saved before is intact")
+
+
+def test_the_readme_names_every_exit_code():
+    (listed,) = re.findall(r"and an exit code: (.*?)\.\n\n", (ROOT / "README.md").read_text(), re.DOTALL)
+    named = {int(code) for code in re.findall(r"(?:^|[,\s])(\d+) ", listed)}
+    errors = {BadInput, DamagedData, NumericFailure, OutOfResources, Stopped}
+    assert named == {error.exit_code for error in errors} | {130}

@@ -117,6 +117,7 @@ def test_what_cannot_be_done_is_said_in_one_line(capsys, dataset, prices_csv, tm
     (tmp_path / "line.csv").write_bytes(b"9" * 10_000_000)
     (tmp_path / "nul.csv").write_bytes(b"Date,Close\n2020-01-01,\x00\n")
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04K\x01.")
+    (tmp_path / "wide.csv").write_text("Price,Close,Close\nTicker,A,B\n2024-01-02,,\n2024-01-03,,\n")
     out = str(tmp_path / "out")
     refused = [
         (("prepare", "--data", str(dataset), "--out", out), "is a token dataset already"),
@@ -125,14 +126,19 @@ def test_what_cannot_be_done_is_said_in_one_line(capsys, dataset, prices_csv, tm
         (("prepare", "--data", str(tmp_path / "line.csv"), "--out", out), "line.csv"),
         (("prepare", "--data", str(tmp_path / "nul.csv"), "--out", out), "nul.csv"),
         (("prepare", "--data", str(tmp_path / "model.pkl"), "--out", out), "model.pkl"),
+        (("prepare", "--data", str(tmp_path / "wide.csv"), "--out", out), "error: wide.csv: no rows"),
         (("prepare", "--data", str(prices_csv), "--out", str(dataset)), "exists"),
         (("prepare", "--data", str(prices_csv), "--out", out, "--calendar", "XNYZ"), "XNY"),
         (("prepare", "--data", str(prices_csv), "--out", out, "--vocab_size", "100"), "multiple of 16; try 112"),
         (("prepare", "--data", str(prices_csv), "--out", out, "--vocab_size", "2"), "must be from 4 to 4096"),
+        (("prepare", "--data", "unread.csv", "--out", out, "--vocab_size", "1"), "--vocab_size 1 must be from 4 to"),
+        (("prepare", "--data", "unread.csv", "--out", out, "--vocab_size", "24"), "needs a multiple of 16; try 32"),
+        (("prepare", "--tokenizer", "vqvae", "--out", out, "--vocab_size", "1"), "--vocab_size 1 must be from 2 to"),
         (("prepare", "--data", "synthetic:garsh", "--out", out), "garch"),
         (("prepare", "--data", str(prices_csv), "--out", out, "--timeframes", "1min"), "1min"),
         (("prepare", "--data", str(prices_csv), "--out", out, "--workers", "-1"), "--workers -1"),
-        (("prepare", "--layout", "interleaved", "--special_tokens", "--out", out), "has its own special tokens"),
+        (("prepare", "--layout", "interleaved", "--special_tokens", "--out", out), "its own special tokens; leave"),
+        (("prepare", "--layout", "interleaved", "--tokenizer", "vqvae", "--out", out), "interleaved takes no vqvae"),
         (
             ("tokenize", "--tokenizer_from", str(tmp_path), "--data", str(prices_csv), "--out", out + ".csv"),
             "no tokenizer",
@@ -146,8 +152,9 @@ def test_what_cannot_be_done_is_said_in_one_line(capsys, dataset, prices_csv, tm
         (("prepare", "--signal", "delta", "--out", out), "signal=delta goes with tokenizer=rolling"),
         (("prepare", "--layout", "interleaved", "--timeframes", "1d,1w", "--out", out), "takes one timeframe"),
         (("prepare", "--timeframes", "1w,1w", "--out", out), "there twice"),
-        (("prepare", "--data", "synthetic:iid?bars=1440&interval=1min", "--out", out), "1 dates are too few"),
+        (("prepare", "--data", "synthetic:iid?bars=1400&interval=1min", "--out", out), "1 dates are too few"),
         (("analyze", "--data", str(dataset), "--plot", out + ".jpg"), "pictures are PNG"),
+        (("check", "--data", str(prices_csv), "--plot", out + ".pdf"), "pictures are PNG"),
         (("analyze", "--data", str(tmp_path / "nothing")), "no token dataset"),
         (("analyze", "--data", interleaved(tmp_path)), "assets stand side by side"),
         (("fetch", "../../etc/passwd"), "../../etc/passwd"),
@@ -160,6 +167,7 @@ def test_what_cannot_be_done_is_said_in_one_line(capsys, dataset, prices_csv, tm
         assert err.startswith("error: ")
         assert err.count("\n") == 1, err
     assert not Path(out).exists()
+    assert not Path(out + ".pdf").exists()
 
 
 def test_the_group_lists_its_commands_and_knows_near_misses(capsys):
@@ -260,6 +268,8 @@ def test_a_vqvae_trains_samples_and_says_that_it_has_no_likelihood_of_returns(ca
     assert "shared_bins" not in report
     capsys.readouterr()
     assert main(["forecast", "--checkpoint", out]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    err = capsys.readouterr().err
+    assert "vqvae tokens have no exact likelihood" in err
+    assert err.count("\n") == 1
     assert main(["data", "decode", "--data", prepared, "--out", str(tmp_path / "d.csv")]) == 0
     assert pd.read_csv(tmp_path / "d.csv").notna().all().all()

@@ -281,10 +281,9 @@ def test_missing_numbers_are_nan_however_they_are_written(tmp_path, word, other)
 
 
 def test_an_asset_may_be_called_na_or_001(tmp_path):
-    bars, _ = read(
-        tmp_path, "Date,symbol,Close\n2024-01-02,NA,1\n2024-01-02,NULL,1\n2024-01-03,000001,1\n2024-01-03,,1\n"
-    )
-    assert list(bars["unique_id"]) == ["NA", "NULL", "000001", ""]
+    text = "Date,symbol,Close\n2024-01-02,NA,1\n2024-01-02,NULL,1\n2024-01-03,000001,1\n"
+    assert list(read(tmp_path, text)[0]["unique_id"]) == ["NA", "NULL", "000001"]
+    assert "row 5, column 'symbol': '' names no asset" in refusal(tmp_path, text + "2024-01-03,,1\n")
 
 
 def test_prices_are_read_to_the_last_bit(tmp_path):
@@ -650,6 +649,9 @@ def test_parquet_files_that_are_none_are_refused(tmp_path):
     assert "no rows" in refusal(tmp_path, buffer.getvalue(), "x.parquet")
     OHLC.assign(Close=["1", "n/k", "3"]).to_parquet(tmp_path / "x.parquet")
     with pytest.raises(BadInput, match=r"x\.parquet: row 2, column 'Close': 'n/k' is not a number"):
+        read_path(tmp_path / "x.parquet")
+    OHLC.assign(symbol=["A", None, "A"]).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(BadInput, match=r"x\.parquet: row 2, column 'symbol': '' names no asset"):
         read_path(tmp_path / "x.parquet")
 
 

@@ -36,7 +36,7 @@ def test_zoned_times_become_utc():
 @pytest.mark.parametrize(
     ("bars", "says"),
     [
-        (frame(["2024-01-02", None], [1.0, 2.0]), "row 2 (A, NaT, close 2.0): the date is missing"),
+        (frame(["2024-01-02", None], [1.0, 2.0]), "bar 2 of 2 (A, NaT, close 2.0): the date is missing"),
         (frame(["2024-01-02"], [1.0]).drop(columns="close"), "no 'close' column among ['unique_id', 'ds']"),
         (frame(["2024-01-02"], [1.0]).iloc[:0], "no rows"),
         (frame(["2024-01-02"], [1.0], " "), "the asset has no name"),

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -171,6 +172,27 @@ def test_left_over_temporary_files_are_not_listed_and_old_ones_swept(store):
     merge(store, bars(31))
     assert fresh.exists()  # it may be another process's, which is still writing
     assert not old.exists()
+
+
+def test_a_killed_write_leaves_the_old_file_and_a_hidden_one_that_is_swept(store, monkeypatch):
+    merge(store, bars())
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(os, "replace", killed)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # who is killed does not clean up
+        merge(store, bars(31))
+    pd.testing.assert_frame_equal(store.read("A", "1d"), bars())
+    (left,) = (path for path in store.path.rglob("*") if path.is_file() and path.suffix not in (".parquet", ".json"))
+    assert left.name.startswith(".A.parquet-")
+    os.utime(left, (time.time() - 1e5,) * 2)
+    merge(store, bars(31))
+    assert not left.exists()
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(store, monkeypatch):

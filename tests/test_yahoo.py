@@ -383,6 +383,21 @@ def test_json_is_written_also_when_some_failed(server, place, tmp_path):
     assert [row["status"] for row in rows] == ["ok", "failed"]
 
 
+@pytest.mark.parametrize("to_stdout", [False, True])
+def test_each_ticker_is_named_before_yahoo_is_asked_and_a_failure_told_at_once(place, monkeypatch, capsys, to_stdout):
+    heard = []
+
+    def no_network(*_):
+        heard.append(capsys.readouterr())
+        raise yahoo.NotDelivered("no answer from Yahoo")
+
+    monkeypatch.setattr(yahoo, "_ask", no_network)
+    argv = ["AAPL", "MSFT", "--retries", "0", "--store", place, *(["--json", "-"] if to_stdout else [])]
+    assert run(fetch, *argv) == 5
+    said = ["AAPL, 1 of 2\n", "AAPL: no answer from Yahoo\nMSFT, 2 of 2\n"]
+    assert [(out, err) for out, err in heard] == [("", line) if to_stdout else (line, "") for line in said]
+
+
 def test_the_help_says_whose_data_it_is(capsys):
     with pytest.raises(SystemExit):
         fetch.flags(["--help"])

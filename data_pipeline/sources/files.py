@@ -22,7 +22,7 @@ from data_pipeline.sources.columns import UNIQUE_ID, Layout, find_columns
 from data_pipeline.sources.csv_text import open_csv
 from data_pipeline.sources.number_text import parse_numbers
 from data_pipeline.sources.parquet import open_parquet
-from data_pipeline.sources.table import Table, check_options
+from data_pipeline.sources.table import Table, check_options, refuse_first
 from data_pipeline.sources.time_text import parse_times
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")  # what is looked for in folders
@@ -36,6 +36,9 @@ class Part:
 
     name: str
     paths: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def find_parts(source: str) -> list[Part]:
@@ -106,7 +109,7 @@ def _read_file(path: Path, options: FileOptions) -> tuple[pd.DataFrame, list[str
     times, of_times = parse_times(cells[layout.date], clock, layout.date, options, table)
     volumes = {fields["volume"] for fields in layout.fields.values() if "volume" in fields}
     prices, of_numbers = parse_numbers({p: cells[p] for p in numbers}, volumes, options.decimal, table)
-    names, of_names = _asset_names(cells, layout, path, options)
+    names, of_names = _asset_names(cells, layout, table, options)
     bars, of_gaps = _bars(times, prices, names, layout)
     return bars, [*table.notes, *layout.notes, *of_times, *of_numbers, *of_names, *of_gaps]
 
@@ -125,13 +128,16 @@ def _open(path: Path, options: FileOptions) -> Table:
 
 
 def _asset_names(
-    cells: dict[int, pd.Series], layout: Layout, path: Path, options: FileOptions
+    cells: dict[int, pd.Series], layout: Layout, table: Table, options: FileOptions
 ) -> tuple[pd.Series | str, list[str]]:
-    if layout.unique_id is not None:
-        names = cells[layout.unique_id]
-        return names.astype(str).where(names.notna(), "").str.strip(), []
     if "" not in layout.fields:
         return "", []
+    if layout.unique_id is not None:
+        names = cells[layout.unique_id]
+        names = names.astype(str).where(names.notna(), "").str.strip()
+        refuse_first((names == "").to_numpy(), names, table, layout.unique_id, "names no asset; fill it in")
+        return names, []
+    path = table.path
     given = _hive_symbol(path) or options.symbol
     if given is not None:
         return given, []

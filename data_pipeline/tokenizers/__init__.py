@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_pipeline.errors import DamagedData
+from data_pipeline.errors import BadInput, DamagedData
 from data_pipeline.tokenizers.ids import TokenIds
-from data_pipeline.tokenizers.returns import KINDS, ReturnTokenizer
+from data_pipeline.tokenizers.returns import KINDS, ReturnTokenizer, check_bins
 from data_pipeline.tokenizers.vqvae import VQVAETokenizer
+from data_pipeline.tokenizers.vqvae.tokenizer import RANGES
 
 Fitted = ReturnTokenizer | VQVAETokenizer
 Tokenizer = Fitted | TokenIds
+
+
+def check_vocab_size(kind: str, vocab_size: int) -> None:
+    """Raise BadInput unless a tokenizer of this kind can have so many tokens: known before any price is read."""
+    if kind in KINDS:
+        return check_bins(kind, vocab_size)
+    least, most = RANGES["codes"]
+    if not least <= vocab_size <= most:
+        raise BadInput(f"--vocab_size {vocab_size} must be from {least} to {most}")
 
 
 def tokenizer_from_json(fields: dict[str, Any], where: str) -> Tokenizer:
@@ -22,4 +32,13 @@ def tokenizer_from_json(fields: dict[str, Any], where: str) -> Tokenizer:
         raise DamagedData(f"{where}: not a tokenizer of this version ({error!r}); prepare or train again") from None
 
 
-__all__ = ["KINDS", "Fitted", "ReturnTokenizer", "TokenIds", "Tokenizer", "VQVAETokenizer", "tokenizer_from_json"]
+__all__ = [
+    "KINDS",
+    "Fitted",
+    "ReturnTokenizer",
+    "TokenIds",
+    "Tokenizer",
+    "VQVAETokenizer",
+    "check_vocab_size",
+    "tokenizer_from_json",
+]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_pipeline.errors import BadInput
 from data_pipeline.sketch import Sketch, key_of
 
 TAIL = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0]) / 100  # levels of the eight edges in a tail of 128 bins
@@ -28,14 +27,7 @@ def fine_tails(sketch: Sketch, n_bins: int) -> np.ndarray:
 
 
 def fine_tail_levels(n_bins: int) -> np.ndarray:
-    """The quantiles at which `fine_tails` cuts: those of n bins are every second one of 2n.
-
-    Raises BadInput unless `n_bins` is a multiple of 16.
-    """
-    if n_bins % 16:
-        raise BadInput(
-            f"--vocab_size {n_bins}: the volatility tokenizer needs a multiple of 16; try {16 * (n_bins // 16 + 1)}"
-        )
+    """The quantiles at which `fine_tails` cuts, for a multiple of 16 bins: those of n are every second one of 2n."""
     n_tail = n_bins // 16
     place = np.arange(1, n_tail + 1) * len(TAIL) / n_tail
     tail = np.exp(np.interp(place, np.arange(len(TAIL) + 1), np.log(np.concatenate([[TAIL[0] / 2], TAIL]))))

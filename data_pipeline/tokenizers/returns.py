@@ -38,14 +38,25 @@ class Kind(NamedTuple):
 
     scaling: Callable[[Signal], Scaling]
     cut: Callable[[Sketch, int], np.ndarray]  # cells of z below which the bins are cut
+    multiple: int = 1  # that the number of bins must be of
 
 
 KINDS: dict[str, Kind] = {
-    "volatility": Kind(lambda signal: ByVolatility(), fine_tails),
+    "volatility": Kind(lambda signal: ByVolatility(), fine_tails, 16),
     "quantile": Kind(lambda signal: Raw(), equal_mass),
     "uniform": Kind(lambda signal: Raw(), equal_width),
     "rolling": Kind(lambda signal: Rolling(signal=signal), equal_mass),
 }
+
+
+def check_bins(kind: str, n_bins: int) -> None:
+    """Raise BadInput unless `kind` can cut so many bins."""
+    if not MIN_BINS <= n_bins <= MAX_BINS:
+        raise BadInput(f"--vocab_size {n_bins} must be from {MIN_BINS} to {MAX_BINS}")
+    multiple = KINDS[kind].multiple
+    if n_bins % multiple:
+        near = multiple * (n_bins // multiple + 1)
+        raise BadInput(f"--vocab_size {n_bins}: the {kind} tokenizer needs a multiple of {multiple}; try {near}")
 
 
 class Training(NamedTuple):
@@ -90,8 +101,7 @@ class ReturnTokenizer:
     @classmethod
     def of(cls, kind: str, training: Training, n_bins: int = 128, signal: Signal = "log_return") -> Self:
         """Fit to statistics of the training returns; raises as `fit` does."""
-        if not MIN_BINS <= n_bins <= MAX_BINS:
-            raise BadInput(f"--vocab_size {n_bins} must be from {MIN_BINS} to {MAX_BINS}")
+        check_bins(kind, n_bins)
         if training.z.size < MIN_TRAINING_RETURNS:
             raise BadInput(
                 f"{training.z.size} training returns are left after {WARMUP} of warm-up per asset, at least "

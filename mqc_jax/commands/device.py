@@ -17,5 +17,6 @@ def use_device(device: Device) -> None:
         jax.config.update("jax_platforms", {"gpu": "cuda"}.get(device, device))
     try:
         jax.devices()
-    except RuntimeError as error:
-        raise BadInput(f"--device {device}: {str(error).splitlines()[0]}; leave it out to use what there is") from None
+    except (RuntimeError, AssertionError) as error:  # without a GPU, JAX merely asserts that it found something
+        reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        raise BadInput(f"--device {device}: no such device here{reason}; leave it out to use what there is") from None

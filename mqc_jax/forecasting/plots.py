@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+from data_pipeline.picture import picture
 
 BANDS = {95: "#dbe7f4", 80: "#a9c8e6", 50: "#6c9fd0"}  # % of the paths: one hue, fading outwards
 HUE = "#08306b"
@@ -36,30 +36,27 @@ def fan_chart(
       paths: (n_paths, h) simulated prices of the h bars behind it.
       n_thin: how many of the paths to draw.
     """
-    figure = Figure(figsize=(9, 4.2), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.7, 1))
-    fan = np.concatenate([np.full((len(paths), 1), prices[cutoff]), paths], axis=1)
-    step = np.arange(len(prices)) - cutoff
-    for axes in (left, right):
-        _draw_fan(axes, fan, n_thin if axes is right else 0)
-        axes.plot(step[: cutoff + 1], prices[: cutoff + 1], color="black", linewidth=1)
-        if cutoff + 1 < len(prices):
-            axes.plot(
-                step[cutoff:], prices[cutoff:], color="black", linewidth=1.2, linestyle=(0, (2, 1)), label="realised"
-            )
-        axes.axvline(0, color="0.4", linewidth=0.8, linestyle=":")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-    ticks = np.linspace(0, cutoff, 6).round().astype(int)
-    left.set_xticks(step[ticks], [str(day) for day in times[ticks].astype("datetime64[D]")])
-    left.set_xlim(step[0], fan.shape[1] - 1)
-    left.set_ylabel("price", fontsize=9)
-    left.set_title(title, loc="left", fontsize=10)
-    right.set_xlim(-min(ZOOM, cutoff), fan.shape[1] - 1)
-    right.set_xlabel(f"bars after {cutoff_label}", fontsize=9)
-    right.legend(frameon=False, fontsize=8, loc="lower left")
-    figure.savefig(path)
+    with picture(path, 9, 4.2) as figure:
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.7, 1))
+        fan = np.concatenate([np.full((len(paths), 1), prices[cutoff]), paths], axis=1)
+        step = np.arange(len(prices)) - cutoff
+        for axes in (left, right):
+            _draw_fan(axes, fan, n_thin if axes is right else 0)
+            axes.plot(step[: cutoff + 1], prices[: cutoff + 1], color="black", linewidth=1)
+            if cutoff + 1 < len(prices):
+                came = step[cutoff:], prices[cutoff:]
+                axes.plot(*came, color="black", linewidth=1.2, linestyle=(0, (2, 1)), label="realised")
+            axes.axvline(0, color="0.4", linewidth=0.8, linestyle=":")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.tick_params(labelsize=8)
+        ticks = np.linspace(0, cutoff, 6).round().astype(int)
+        left.set_xticks(step[ticks], [str(day) for day in times[ticks].astype("datetime64[D]")])
+        left.set_xlim(step[0], fan.shape[1] - 1)
+        left.set_ylabel("price", fontsize=9)
+        left.set_title(title, loc="left", fontsize=10)
+        right.set_xlim(-min(ZOOM, cutoff), fan.shape[1] - 1)
+        right.set_xlabel(f"bars after {cutoff_label}", fontsize=9)
+        right.legend(frameon=False, fontsize=8, loc="lower left")
 
 
 def _draw_fan(axes: Axes, fan: np.ndarray, n_thin: int) -> None:

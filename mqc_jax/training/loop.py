@@ -15,6 +15,7 @@ from rich.console import Console
 
 from data_pipeline.dataset import TokenDataset
 from data_pipeline.errors import BadInput, NumericFailure, Stopped
+from data_pipeline.storage import replace_file
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config
 from mqc_jax.model import count_parameters
@@ -132,9 +133,7 @@ def check_fit(config: Config, dataset: TokenDataset) -> None:
 def _keep_metrics(out: Path, step: int) -> None:
     """Drop the lines of metrics.jsonl that are newer than the checkpoint at `step`."""
     kept = [json.dumps(line) + "\n" for line in read_metrics(out) if line["step"] <= step]
-    partial = out / "metrics.jsonl.partial"
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, out / "metrics.jsonl")
+    replace_file(out / "metrics.jsonl", "".join(kept).encode())
 
 
 def _append_metrics(out: Path, line: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from data_pipeline import BadInput, TokenDataset, open_dataset, read_token_file
 from data_pipeline.dataset import is_dataset
-from mqc_jax.flags import check_place, check_seed, parse
+from mqc_jax.flags import check_picture, check_seed, parse
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,7 @@ def flags(argv: Sequence[str]) -> AnalyzeFlags:
     given = parse(AnalyzeFlags, argv, "mqc data analyze")
     check_seed(given.seed)
     if given.plot is not None:
-        check_place(given.plot, "--plot")
-        if not given.plot.endswith(".png"):
-            raise BadInput(f"--plot {given.plot}: pictures are PNG files; give a name that ends in .png")
+        check_picture(given.plot, "--plot")
     return given
 
 

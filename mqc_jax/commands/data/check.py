@@ -12,7 +12,7 @@ from rich.console import Console
 
 from data_pipeline.config import FileOptions
 from data_pipeline.errors import BadInput
-from mqc_jax.flags import check_place, parse
+from mqc_jax.flags import check_picture, check_place, parse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,9 @@ class CheckFlags:
 def flags(argv: Sequence[str]) -> CheckFlags:
     given = parse(CheckFlags, argv, "mqc data check")
     if given.plot is not None:
-        check_place(given.plot, "--plot")
+        place = Path(given.plot)
+        check = check_picture if place.suffix and not place.is_dir() else check_place
+        check(given.plot, "--plot")
     return given
 
 

@@ -80,9 +80,12 @@ def run(flags: FetchFlags, console: Console) -> dict[str, Any]:
             f"Yahoo keeps no {wanted.interval} bars from before {kept}: starting there, not on {wanted.start}"
         )
     outcomes = []
-    for symbol in tickers:
-        with console.status(f"{symbol}, {len(outcomes) + 1} of {len(tickers)}"):
-            outcomes.append(update(store, symbol, wanted, flags.retries))
+    for number, symbol in enumerate(tickers, 1):
+        console.print(f"{symbol}, {number} of {len(tickers)}")
+        outcome = update(store, symbol, wanted, flags.retries)
+        if outcome.exit_code:
+            console.print(f"{symbol}: {outcome.reason}")
+        outcomes.append(outcome)
     _print(outcomes, console)
     rows = [asdict(outcome) for outcome in outcomes]
     failed = [outcome for outcome in outcomes if outcome.exit_code]
