@@ -75,7 +75,7 @@ def canonical(bars: pd.DataFrame, where: str) -> pd.DataFrame:
         raise BadInput(f"{where}: no rows; give a file with at least two bars")
     if getattr(bars["ds"].dtype, "tz", None) is not None:
         bars = bars.assign(ds=bars["ds"].dt.tz_convert("UTC").dt.tz_localize(None))
-    _refuse_first(bars["ds"].isna().to_numpy(), bars, where, "the date is missing; remove the row or mend the date")
+    _refuse_first(bars["ds"].isna().to_numpy(), bars, where, "the date is missing; remove the bar or mend the date")
     unnamed = bars["unique_id"].isna() | (bars["unique_id"].astype(str).str.strip() == "")
     _refuse_first(unnamed.to_numpy(), bars, where, "the asset has no name; fill its unique_id or symbol in")
     return bars.assign(ds=bars["ds"].to_numpy().astype("datetime64[ns]"), unique_id=bars["unique_id"].astype(str))
@@ -85,13 +85,13 @@ def _refuse_first(bad: np.ndarray, bars: pd.DataFrame, where: str, message: str)
     if bad.any():
         row = int(np.argmax(bad))
         unique_id, ds, close = (bars[name].iloc[row] for name in ("unique_id", "ds", "close"))
-        raise BadInput(f"{where}: row {row + 1} ({unique_id}, {ds}, close {close}): {message}")
+        raise BadInput(f"{where}: bar {row + 1} of {len(bars)} ({unique_id}, {ds}, close {close}): {message}")
 
 
-def prices(bars: pd.DataFrame) -> np.ndarray:
-    """The prices that the returns of one asset are formed from."""
+def price_column(bars: pd.DataFrame) -> str:
+    """Name of the column that the returns of one asset are formed from."""
     adjusted = "adj_close" in bars and not np.isnan(bars["adj_close"].to_numpy(np.float64)).all()
-    return bars["adj_close" if adjusted else "close"].to_numpy(np.float64)
+    return "adj_close" if adjusted else "close"
 
 
 def return_series(bars: pd.DataFrame) -> list[ReturnSeries]:
@@ -105,7 +105,7 @@ def returns_of(bars: pd.DataFrame, breaks: np.ndarray, signal: Signal = "log_ret
     Raises BadInput when the signal needs opening prices and there are none.
     """
     unique_id = str(bars["unique_id"].iloc[0])
-    price, times = prices(bars), bars["ds"].to_numpy().astype("datetime64[ns]")
+    price, times = bars[price_column(bars)].to_numpy(np.float64), bars["ds"].to_numpy().astype("datetime64[ns]")
     if signal in WITHIN_BAR:
         if "open" not in bars or not (bars["open"].to_numpy() > 0).all():
             raise BadInput(f"{unique_id}: --signal {signal} needs an opening price in every bar; use log_return")

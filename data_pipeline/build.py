@@ -31,7 +31,7 @@ from data_pipeline.sources import Source, bundled, open_source
 from data_pipeline.splits import DayCounts
 from data_pipeline.storage import new_directory, reserve, sync
 from data_pipeline.token_file import read_token_file
-from data_pipeline.tokenizers import Fitted
+from data_pipeline.tokenizers import Fitted, check_vocab_size
 from data_pipeline.volatility import WARMUP
 
 Say = Callable[[str], None]
@@ -71,6 +71,8 @@ def prepare(
         write_dataset(read_token_file(path, vocab_size), out)
         return open_dataset(out)
     check_timeframes(config)
+    if tokenizer is None:
+        check_vocab_size(config.tokenizer, vocab_size)
     if config.data == "bundled":
         config = replace(
             config,
@@ -126,6 +128,9 @@ def _read(
             )
 
     dated = merged(DayCounts.merged, dates())
+    intervals = sorted({shard.about["interval"] for shard in kept.values()})
+    if config.timeframes is None and len(intervals) > 1:
+        say(f"bars of {' and '.join(intervals)} go into one dataset; --timeframes makes them alike")
     if len(sizes) > ASSETS_DESCRIBED:
         say(f"… and {len(sizes) - ASSETS_DESCRIBED:,} more; 'mqc data check' says what was found in each")
     return list(kept.values()), dated

@@ -23,6 +23,7 @@ from data_pipeline.trading_hours import Hours, canonical_name, hours_of
 Label = Literal["start", "end"]
 
 MISFITS = 0.01  # of the bars: beyond, a guessed calendar is refused
+HOLE = np.timedelta64(14, "D")  # longer than exchanges usually close: a gap even where no calendar is known
 DAY, WEEK, MONTH = np.timedelta64(1, "D"), np.timedelta64(7, "D"), np.timedelta64(30, "D")
 ONE_MONTH = np.timedelta64(1, "M")  # of the calendar; MONTH is the nominal length of a bar
 _TICK = np.timedelta64(1, "ns")
@@ -198,7 +199,7 @@ class Calendar:
 
 @dataclass(frozen=True, eq=False)
 class NoCalendar(Calendar):
-    """Where no calendar is known: sessions are UTC days, no bar is ever missing, and none can be foretold."""
+    """Where no calendar is known: sessions are UTC days, only long holes are gaps, and no bar can be foretold."""
 
     unique_id: str = "this asset"
 
@@ -209,7 +210,9 @@ class NoCalendar(Calendar):
         raise BadInput(f"no calendar is known for {self.unique_id}; give --calendar, such as XNYS, 24/5 or 24/7")
 
     def gap_bars(self, times: np.ndarray, interval: np.timedelta64) -> np.ndarray:
-        return np.zeros(len(times), np.int64)
+        """As of the base class, by the clock; 0 in all pauses of up to HOLE or of a usual few bars."""
+        steps = np.diff(times, prepend=times[:1])
+        return np.where(steps > max(HOLE, 3 * interval), steps // interval - 1, 0)
 
 
 def no_calendar(unique_id: str = "this asset") -> Calendar:
@@ -222,7 +225,7 @@ def named(name: str) -> Calendar:
 
     Raises BadInput with the nearest names, or where the library cannot build it.
     """
-    if name == "none":
+    if name.lower() == "none":
         return no_calendar()
     name = canonical_name(name)
     return Calendar(name, hours_of(name))
@@ -272,6 +275,36 @@ def bar_interval(times: np.ndarray) -> np.timedelta64:
         raise BadInput("fewer than two bars have no spacing; give a longer history")
     usual = spacing[np.argmax(count)]
     return (usual if usual < 28 * DAY else round(usual / MONTH) * MONTH).astype("timedelta64[ns]")
+
+
+def completed(times: np.ndarray, interval: np.timedelta64, calendar: Calendar) -> np.ndarray:
+    """When each bar's close is known, (T,) datetime64[ns]: what splits and cut-offs go by, whatever the stamps say.
+
+    An intraday bar ends as the calendar says or, outside its sessions and without a calendar, one interval after its
+    stamp. A daily bar keeps its date, and a longer one gets the date of its last day.
+    """
+    if interval == DAY:
+        return times
+    if interval > DAY:
+        return _last_days(times.astype("datetime64[D]"), interval).astype("datetime64[ns]")
+    ends = calendar.bar_ends(times, interval) if calendar.name != "none" else np.full(len(times), _NEVER)
+    return np.maximum.accumulate(np.where(np.isnat(ends), times + interval, ends))
+
+
+def _last_days(stamps: np.ndarray, interval: np.timedelta64) -> np.ndarray:
+    """The last day of each bar of several days, (T,) datetime64[D].
+
+    Stamps are last days themselves if most of them are Fridays, Saturdays or among the last three days of a month, as
+    no first day of a week or month is. Else the day before the next bar's stamp is the last.
+    """
+    if interval % MONTH:
+        following = stamps + interval.astype("timedelta64[D]")
+        stamped_last = (interval % WEEK == np.timedelta64(0)) & np.isin((stamps.view(np.int64) + 3) % 7, (4, 5))
+    else:
+        month = stamps.astype("datetime64[M]")
+        following = (month + interval // MONTH * ONE_MONTH).astype("datetime64[D]") + (stamps - month)
+        stamped_last = (month + ONE_MONTH).astype("datetime64[D]") - stamps <= 3 * DAY
+    return stamps if stamped_last.mean() > 0.5 else following - DAY
 
 
 def _stamps(times: list[np.datetime64], interval: np.timedelta64) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,14 @@ from data_pipeline.tokenizers import Fitted, ReturnTokenizer
 from data_pipeline.volatility import WARMUP
 
 
-def token_frames(config: DataConfig, tokenizer: Fitted, say: Callable[[str], None]) -> Iterator[pd.DataFrame]:
+def token_frames(
+    config: DataConfig, tokenizer: Fitted, intervals: Collection[str], say: Callable[[str], None]
+) -> Iterator[pd.DataFrame]:
     """A table per asset and timeframe of `config.data`, a row per token behind the warm-up.
 
-    Columns `unique_id, ds, token, log_return, close`. An asset that does not outlast the warm-up is left out, and that
-    is said. Raises BadInput when none does.
+    Columns `unique_id, ds, token, log_return, close`. Said is which asset is left out because it does not outlast the
+    warm-up, and which bars are of none of the `intervals` that the tokenizer was fitted on. Raises BadInput when no
+    asset is left.
     """
     check_timeframes(config)
     source, found = open_source(config.data, config.files), False
@@ -33,6 +36,9 @@ def token_frames(config: DataConfig, tokenizer: Fitted, say: Callable[[str], Non
             if len(series) <= WARMUP:
                 say(f"{series.unique_id}: left out, {len(series)} returns do not outlast the warm-up of {WARMUP}")
                 continue
+            interval = reading.shard.about["interval"]
+            if interval not in intervals:
+                say(f"{series.unique_id}: bars of {interval}; the tokenizer was fitted on {', '.join(intervals)}")
             tokens, market = columns(series, tokenizer, clock=False)
             table = {"ds": market.times, "token": tokens, "log_return": market.returns, "close": market.closes}
             found = True

@@ -50,6 +50,8 @@ class Writer(NamedTuple):
         placed = place(series, self.borders, self.special_tokens)
         rows = slice(*where) if isinstance(where, tuple) else where
         fill(arrays, rows, series, self.tokenizer, placed, self.clock)
+        if not isinstance(where, tuple):  # side by side, others are trained on while this one warms up
+            arrays["tokens"][where[:WARMUP]] = self.tokenizer.vocab_size + special.MISSING
 
 
 class Plan(NamedTuple):
@@ -115,8 +117,7 @@ def make_plan(
     else:
         places = _one_by_one(shards, borders, config.special_tokens, patch_of(tokenizer), mapper)
     if not given and not (places.segments[:, 2] > places.segments[:, 1]).any():
-        last = max(shards, key=lambda shard: shard.about["first"]).about["unique_id"]
-        raise BadInput(f"{config.data}: the warm-up leaves no training date; leave out late assets such as {last}")
+        raise BadInput(f"{config.data}: the warm-up leaves no training date; give more history or a later --train_end")
     about["inputs"] = [*INPUT_NAMES, *(CLOCK_NAMES if config.clock else ())]
     about["special_tokens"] = list(special.NAMES) if config.special_tokens or interleaved else []
     about["assets"] = [shard.about | {"pieces": n} for shard, n in zip(shards, places.pieces, strict=True)]
@@ -180,7 +181,7 @@ def _segments(borders: np.ndarray, special_tokens: bool, patch: int, shard: Shar
 
 
 def _side_by_side(shards: Sequence[Shard], borders: np.ndarray) -> Places:
-    """A block per date: `session_open`, then every asset in its column. Begins when all have warmed up.
+    """A block per date: `session_open`, then every asset in its column. Begins when the first has warmed up.
 
     Raises BadInput for bars of unlike length: a day's bar is stamped before the hours it is made of.
     """
@@ -191,7 +192,7 @@ def _side_by_side(shards: Sequence[Shard], borders: np.ndarray) -> Places:
     dates = np.unique(np.concatenate(times))
     block = len(shards) + 1
     rows = [np.searchsorted(dates, t) * block + 1 + column for column, t in enumerate(times)]
-    train = np.searchsorted(dates, max(t[WARMUP] for t in times))
+    train = np.searchsorted(dates, min(t[WARMUP] for t in times))
     ends = np.maximum(np.searchsorted(dates, borders), train)
     segments = block * np.array([[0, train, *ends, len(dates)]])
     return Places(rows, segments, [1] + [0] * (len(shards) - 1), dates)

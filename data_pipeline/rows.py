@@ -18,7 +18,7 @@ CLOCK_NAMES = ("log_gap", "log_pause_ahead", "opens_ahead")  # ln(1 + bars missi
 class Market(NamedTuple):
     """What is known about each row beside its token. Rows of special tokens have no return and no price: NaN."""
 
-    times: np.ndarray  # (N,) datetime64[ns] of the bar that ends the return
+    times: np.ndarray  # (N,) datetime64[ns] at which the bar that ends the return is complete; a date, for daily bars
     closes: np.ndarray  # (N,) its price
     returns: np.ndarray  # (N,) log returns
     volatility: np.ndarray  # (N,) known before each return

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from data_pipeline.bars import ReturnSeries, canonical, returns_of
-from data_pipeline.calendars import DAY, Calendar, bar_interval, infer, named, no_calendar
+from data_pipeline.bars import ReturnSeries, canonical, price_column, returns_of
+from data_pipeline.calendars import DAY, HOLE, Calendar, bar_interval, completed, infer, named, no_calendar
 from data_pipeline.checks import Finding, inspect
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import BadInput
@@ -85,10 +85,13 @@ def read_asset(bars: pd.DataFrame, config: DataConfig, notes: Sequence[str] = ()
     notes = [*notes, reason, *_summary(unique_id, cleaned.findings)]
     about = {
         "calendar": calendar.name,
+        "price": price_column(bars),
         "bars": len(bars),
         "findings": dict(sorted(Counter(finding.kind for finding in cleaned.findings).items())),
     }
     timeframes = [None] if config.timeframes is None else [text.strip() for text in config.timeframes.split(",")]
+    if any(timeframe is not None and parse_interval(timeframe) > interval for timeframe in timeframes):
+        notes += _left_out(unique_id, cleaned.bars, interval, calendar)
     readings = []
     for timeframe in timeframes:
         frame, breaks, spacing = cleaned.bars, cleaned.breaks, interval
@@ -99,6 +102,7 @@ def read_asset(bars: pd.DataFrame, config: DataConfig, notes: Sequence[str] = ()
             readings.append(_unusable(unique_id, bars, notes))
             continue
         series = _with_clock(returns_of(frame, breaks, config.signal), frame, calendar, spacing, config.clock)
+        series = replace(series, times=completed(series.times, spacing, calendar))
         entry = about | {"interval": interval_name(spacing)}
         if len(timeframes) > 1:
             entry["unique_id"] = f"{unique_id}@{timeframe}"
@@ -123,14 +127,25 @@ def calendar_of(unique_id: str, times: np.ndarray, name: str | None) -> tuple[Ca
     if len(times) < 2:
         return no_calendar(unique_id), f"{unique_id}: too few bars to judge a calendar by"
     if name is not None:
-        return named(name).fit(times)[0], f"{unique_id}: calendar {name}"
-    found, reason = infer(unique_id, times)
-    return found or no_calendar(unique_id), reason
+        found, reason = named(name).fit(times)[0], f"{unique_id}: calendar {name}"
+    else:
+        found, reason = infer(unique_id, times)
+    if found is None or found.name == "none":
+        return no_calendar(unique_id), f"{reason}; without one, a gap is a hole of more than {HOLE}"
+    return found, reason
 
 
 def _summary(unique_id: str, findings: Sequence[Finding]) -> list[str]:
     kinds = Counter(finding.kind for finding in findings)
     return [f"{unique_id}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())] if kinds else []
+
+
+def _left_out(unique_id: str, bars: pd.DataFrame, spacing: np.timedelta64, calendar: Calendar) -> list[str]:
+    """How many bars no coarser bar can hold."""
+    outside = np.count_nonzero(np.isnat(calendar.bar_ends(bars["ds"].to_numpy(), spacing)))
+    if not outside:
+        return []
+    return [f"{unique_id}: {outside:,} of {len(bars):,} bars, outside the sessions of {calendar.name}, are left out"]
 
 
 def _resampled(

@@ -13,8 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_pipeline import BadInput, DataConfig, build_dataset, load_bars, open_dataset, prepare, return_series
+from data_pipeline.calendars import DAY, named
+from data_pipeline.resample import parse_interval
+from data_pipeline.shards import read_asset
 from data_pipeline.tokenizers import VQVAETokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -248,10 +253,37 @@ def test_several_timeframes_are_made_without_looking_ahead(tmp_path):
         np.asarray(part[hours[0, 0] : hours[-1, 4]]) for part in (dataset.market.times, dataset.market.closes)
     )
     minute = fine.set_index("ds")["close"]
-    np.testing.assert_array_equal(closes, minute[times + np.timedelta64(59, "m")])  # stamped at the start of the hour
+    np.testing.assert_array_equal(closes, minute[times - np.timedelta64(1, "m")])  # an hour ends with its last minute
     assert dataset.manifest["assets"][1]["interval"] == "1h"
     with pytest.raises(BadInput, match="interval '1parsec'"):
         prepare(DataConfig(source, timeframes="1parsec"), tmp_path / "e")
+
+
+COARSER = [("1d", "1d,1w,1mo", "2015"), ("1h", "1h,1d", "2012-06"), ("1min", "5min,1h", "2012-01-07")]
+
+
+@pytest.mark.parametrize(("interval", "timeframes", "until"), COARSER, ids=[case[0] for case in COARSER])
+@pytest.mark.parametrize("calendar", ["24/7", "XNYS", "none"])
+@settings(max_examples=4, deadline=None)
+@given(data=st.data())
+def test_prices_after_an_instant_change_nothing_dated_up_to_it(interval, timeframes, until, calendar, data):
+    """Whatever the stamps say, bars count from when they are complete: a week's on its Monday is not yet known."""
+    spacing = parse_interval(interval)
+    market = named("24/7" if calendar == "none" else calendar)
+    stamps = market.bars_between(np.datetime64("2012-01-02"), np.datetime64(until), spacing)
+    closes = 100 * np.exp(np.cumsum(0.01 * np.random.default_rng(0).standard_t(6, len(stamps))))
+    last = data.draw(st.integers(len(stamps) // 2, len(stamps) - 2))
+    changed = np.where(np.arange(len(stamps)) > last, closes * np.exp(data.draw(st.floats(-0.5, 0.5))), closes)
+    known = stamps[last] + spacing
+    config = DataConfig(timeframes=None if calendar == "none" else timeframes, calendar=calendar)
+    frames = [pd.DataFrame({"unique_id": "A", "ds": stamps, "close": prices}) for prices in (closes, changed)]
+    for readings in zip(*(read_asset(frame, config) for frame in frames), strict=True):
+        first, second = (reading.shard.load() for reading in readings)
+        whole_day = DAY if parse_interval(readings[0].shard.about["interval"]) >= DAY else np.timedelta64(0)
+        before, also = (s.times + whole_day <= known for s in (first, second))
+        assert 0 < before.sum() < len(first)
+        for name in ("times", "closes", "log_returns", "starts", "opens", "gaps"):
+            np.testing.assert_array_equal(getattr(first, name)[before], getattr(second, name)[also], err_msg=name)
 
 
 def test_within_bar_signals_need_opens_and_use_them(tmp_path):
@@ -263,3 +295,45 @@ def test_within_bar_signals_need_opens_and_use_them(tmp_path):
     np.testing.assert_allclose(dataset.market.returns, np.log(frame["Close"] / frame["Open"]))
     with pytest.raises(BadInput, match="--signal log_oc needs an opening price"):
         prepare(DataConfig("synthetic:iid?bars=400", signal="log_oc"), tmp_path / "e")
+
+
+def test_without_a_calendar_long_holes_cut_and_that_is_said(tmp_path):
+    bars = daily(700)
+    bars = bars[(bars.index < 300) | (bars.index > 330)]
+    bars = bars.drop(index=range(500, 506))  # six days may be a holiday of an exchange nobody knows
+    bars.to_csv(tmp_path / "unknown thing.csv", index=False)
+    said: list[str] = []
+    dataset = prepare(DataConfig(str(tmp_path / "unknown thing.csv")), tmp_path / "d", say=said.append)
+    assert dataset.manifest["assets"][0]["pieces"] == 2
+    assert len(dataset.tokens) == len(bars) - 2
+    assert any("--calendar settles it; without one, a gap is a hole of more than 14 days" in line for line in said)
+
+
+def test_bars_that_no_coarser_bar_can_hold_are_counted(tmp_path):
+    hours = named("24/7").bars_between(np.datetime64("2020-01-01"), np.datetime64("2020-04-01"), parse_interval("1h"))
+    closes = 100 * np.exp(np.cumsum(0.01 * np.random.default_rng(0).standard_t(6, len(hours))))
+    frame = pd.DataFrame({"unique_id": "A", "ds": hours, "close": closes})
+    notes = [[*read_asset(frame, DataConfig(timeframes=t, calendar="XETR"))[0].notes, ""] for t in ("1d", "1h", None)]
+    assert "bars, outside the sessions of XETR, are left out" in " ".join(notes[0])
+    assert not any("left out" in " ".join(lines) for lines in notes[1:])
+
+
+def test_bars_of_unlike_length_go_together_and_that_is_said(tmp_path):
+    folder = tmp_path / "prices"
+    folder.mkdir()
+    daily(500).to_csv(folder / "A-USD.csv", index=False)
+    weekly = daily(300, 1)
+    weekly.assign(Date=pd.date_range("2010-01-04", periods=300, freq="7D")).to_csv(folder / "B-USD.csv", index=False)
+    said: list[str] = []
+    dataset = prepare(DataConfig(str(folder)), tmp_path / "d", say=said.append)
+    assert [asset["interval"] for asset in dataset.manifest["assets"]] == ["1d", "1w"]
+    assert "bars of 1d and 1w go into one dataset; --timeframes makes them alike" in said
+
+
+def test_the_manifest_says_which_price_it_is(tmp_path):
+    folder = tmp_path / "prices"
+    folder.mkdir()
+    daily(500).to_csv(folder / "A-USD.csv", index=False)
+    daily(500).assign(**{"Adj Close": lambda bars: bars["Close"] / 2}).to_csv(folder / "B-USD.csv", index=False)
+    dataset = prepare(DataConfig(str(folder)), tmp_path / "d")
+    assert [asset["price"] for asset in dataset.manifest["assets"]] == ["close", "adj_close"]

@@ -202,18 +202,19 @@ def test_interleaved_assets_stand_side_by_side():
     for column, series in enumerate([SERIES, late], 1):
         there = np.isin(times[:, 0], series.times)
         assert (tokens[~there, column] == 128 + special.MISSING).all()
+        assert (tokens[there, column][:WARMUP] == 128 + special.MISSING).all()
+        assert (tokens[there, column][WARMUP:] < 128).all()
         rows = apart.segments[column - 1, 0] + np.arange(len(series))
         returns = np.asarray(dataset.market.returns).reshape(-1, 3)[there, column]
         np.testing.assert_array_equal(returns, series.log_returns)
         mine = dataset.asset_rows(column - 1)
         assert (dataset.assets_of(mine) == column - 1).all()
-        np.testing.assert_array_equal(
-            np.asarray(apart.market.returns)[rows][-len(mine) :], dataset.market.returns[mine]
-        )
+        np.testing.assert_array_equal(np.asarray(apart.market.returns)[rows][WARMUP:], dataset.market.returns[mine])
+        np.testing.assert_array_equal(np.asarray(apart.tokens)[rows][WARMUP:], dataset.tokens[mine])
     (begin, train, *_) = dataset.segments[0]
     assert begin == 0
     assert train % 3 == 0
-    assert times.ravel()[train] == late.times[WARMUP]
+    assert times.ravel()[train] == SERIES.times[WARMUP], "the other asset need not be there yet"
     borders = [dataset.market.times[row] for row in dataset.segments[0, 2:4]]
     splits = dataset.manifest["splits"]
     assert borders[0] == np.datetime64(splits["train_end"]) + np.timedelta64(1, "D")

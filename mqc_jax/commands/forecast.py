@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from rich.table import Table
 from data_pipeline import BadInput, TokenDataset
 from data_pipeline.rows import CLOCK_NAMES
 from data_pipeline.splits import parse_day
-from data_pipeline.tokenizers import ReturnTokenizer
+from data_pipeline.tokenizers import ReturnTokenizer, VQVAETokenizer
 from data_pipeline.tokenizers.scaling import WITHIN_BAR
 from mqc_jax.commands.device import Device, use_device
 from mqc_jax.commands.paths import check_paths
-from mqc_jax.flags import check_place, check_range, check_seed, parse
+from mqc_jax.flags import check_picture, check_range, check_seed, parse
 from mqc_jax.run import load_run, open_run_dataset
 
 BARS_SHOWN = 252  # a year of days before the cut-off
@@ -54,9 +54,7 @@ def flags(argv: Sequence[str]) -> ForecastFlags:
     check_range(given, horizon=10_000, n_paths=100_000)
     check_seed(given.seed)
     if given.plot is not None:
-        check_place(given.plot, "--plot")
-        if not given.plot.endswith(".png"):
-            raise BadInput(f"--plot {given.plot}: pictures are PNG files; give a name that ends in .png")
+        check_picture(given.plot, "--plot")
     return given
 
 
@@ -71,6 +69,11 @@ def run(flags: ForecastFlags, console: Console) -> dict[str, Any]:
     use_device(flags.device)
     loaded = load_run(flags.checkpoint)
     tokenizer = loaded.tokenizer
+    if isinstance(tokenizer, VQVAETokenizer):
+        raise BadInput(
+            f"{flags.checkpoint}: vqvae tokens have no exact likelihood of returns, and no paths are drawn from them "
+            "yet; train with another --tokenizer"
+        )
     dataset = open_run_dataset(flags.checkpoint, loaded.config) if isinstance(tokenizer, ReturnTokenizer) else None
     if not isinstance(tokenizer, ReturnTokenizer) or dataset is None or dataset.market is None:
         raise BadInput(f"{flags.checkpoint}: trained on bare token ids, so nothing is known of prices; train on prices")
@@ -110,9 +113,11 @@ def run(flags: ForecastFlags, console: Console) -> dict[str, Any]:
             paths=paths,
         )
     bands = np.quantile(paths, QUANTILES, axis=0)
-    _print(name, last_bar, float(market.closes[cutoff]), bands, future, console)
+    price = dataset.manifest["assets"][asset]["price"]
+    _print(f"{name} after {last_bar} at {price} {float(market.closes[cutoff]):,.2f}", bands, future, console)
     return {
         "asset": name,
+        "price": price,
         "last_bar": last_bar,
         "in_sample": seen,
         "last_price": float(market.closes[cutoff]),
@@ -142,16 +147,16 @@ def _cutoff(dataset: TokenDataset, times: np.ndarray, flags: ForecastFlags) -> t
 def _future(
     dataset: TokenDataset, asset: int, times: np.ndarray, here: int, horizon: int
 ) -> tuple[list[str] | None, np.ndarray | None]:
-    """The times of the bars behind `times[here]`, where the asset's calendar knows them, and the clock's inputs."""
-    from data_pipeline.calendars import bar_interval, named
+    """When the bars behind `times[here]` will end, where the asset's calendar knows it, and the clock's inputs."""
+    from data_pipeline.calendars import named
+    from data_pipeline.resample import parse_interval
     from data_pipeline.shards import clock_ahead
 
     reads_clock = dataset.manifest["inputs"][-len(CLOCK_NAMES) :] == list(CLOCK_NAMES)
-    name = dataset.manifest["assets"][asset]["calendar"]
-    if name == "none":
+    about = dataset.manifest["assets"][asset]
+    if about["calendar"] == "none":
         return None, None
-    interval = bar_interval(times)
-    calendar, _ = named(name).fit(times, interval)
+    calendar, interval = replace(named(about["calendar"]), label="end"), parse_interval(about["interval"])
     try:
         future = calendar.next_bars(times[here], horizon, interval)
     except BadInput:
@@ -167,12 +172,8 @@ def _time(time: np.datetime64 | np.ndarray) -> str:
     return str(np.datetime_as_string(time, "m")).replace("T00:00", "").replace("T", " ")
 
 
-def _print(
-    asset: str, last_bar: str, price: float, bands: np.ndarray, future: list[str] | None, console: Console
-) -> None:
-    table = Table(
-        title=f"{asset} after {last_bar} at {price:,.2f}", title_justify="left", box=None, padding=(0, 1, 0, 0)
-    )
+def _print(title: str, bands: np.ndarray, future: list[str] | None, console: Console) -> None:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("ahead", justify="right")
     if future is not None:
         table.add_column("bar")

@@ -46,11 +46,13 @@ def run(flags: DecodeFlags, console: Console) -> dict[str, Any]:
     from data_pipeline.decode import decode_ids, decoded_frame
 
     if flags.tokens is None:
-        frame = decoded_frame(open_dataset(flags.data))
+        dataset = open_dataset(flags.data)
+        frame = decoded_frame(dataset)
         error = float(np.sqrt(np.mean((frame["log_return"] - frame["decoded_log_return"]) ** 2)))
         r_squared = 1 - error**2 / (float(np.var(frame["log_return"])) or 1.0)
         figures = {"root_mean_square_error_log_return": error, "r_squared": r_squared}
-        said = f"the bins' representative returns explain {r_squared:.4%} of the variance"
+        columns = sorted({asset["price"] for asset in dataset.manifest["assets"]})
+        said = f"prices are {' or '.join(columns)}; the bins' mean returns explain {r_squared:.4%} of the variance"
     else:
         tokenizer, _ = saved_tokenizer(flags.data)
         ids = parse_ids(flags.tokens, tokenizer.vocab_size, "--tokens")

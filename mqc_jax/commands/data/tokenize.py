@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from data_pipeline import BadInput, DataConfig, FileOptions, tokenizer_from_json
-from data_pipeline.storage import read_json
+from data_pipeline.storage import read_json, replacing
 from data_pipeline.tokenizers import TokenIds
 from mqc_jax.flags import check_place, parse
 
@@ -46,24 +46,26 @@ def run(flags: TokenizeFlags, console: Console) -> dict[str, Any]:
     """Encode and write, asset by asset."""
     from data_pipeline.decode import token_frames
 
-    tokenizer, signal = saved_tokenizer(flags.tokenizer_from)
+    tokenizer, manifest = saved_tokenizer(flags.tokenizer_from)
     given: dict[str, Any] = {name: getattr(flags, name) for name in ("data", "timeframes", "calendar", "files")}
-    config = DataConfig(tokenizer=tokenizer.kind, signal=signal, **given)
+    config = DataConfig(tokenizer=tokenizer.kind, signal=manifest["options"]["signal"], **given)
+    intervals = sorted({asset["interval"] for asset in manifest["assets"]})
     n_tokens, assets = 0, []
-    with open(flags.out, "w", encoding="utf-8") as file:
-        for frame in token_frames(config, tokenizer, console.print):
+    with replacing(Path(flags.out)) as file:
+        for frame in token_frames(config, tokenizer, intervals, console.print):
             if flags.out.endswith(".txt"):
-                file.write(" " * bool(n_tokens) + " ".join(map(str, frame["token"])))
+                text = " " * bool(n_tokens) + " ".join(map(str, frame["token"]))
             else:
-                frame.to_csv(file, index=False, header=not n_tokens)
+                text = frame.to_csv(index=False, header=not n_tokens)
+            file.write(text.encode())
             n_tokens += len(frame)
             assets.append(str(frame["unique_id"].iloc[0]))
     console.print(f"{flags.out}: {n_tokens:,} tokens of {len(assets)} asset{'s' * (len(assets) != 1)}")
     return {"file": flags.out, "tokens": n_tokens, "assets": assets}
 
 
-def saved_tokenizer(place: str) -> tuple[Any, Any]:
-    """The tokenizer of a run or a dataset, and the signal its returns are.
+def saved_tokenizer(place: str) -> tuple[Any, dict[str, Any]]:
+    """The tokenizer of a run or a dataset, and the manifest of the data it was fitted on.
 
     Raises BadInput where there is none that knows returns.
     """
@@ -73,4 +75,4 @@ def saved_tokenizer(place: str) -> tuple[Any, Any]:
     tokenizer = tokenizer_from_json(read_json(path), str(path))
     if isinstance(tokenizer, TokenIds):
         raise BadInput(f"{place}: its tokens came without returns, so nothing is known of them; choose another")
-    return tokenizer, read_json(Path(place) / "manifest.json")["options"]["signal"]
+    return tokenizer, read_json(Path(place) / "manifest.json")
