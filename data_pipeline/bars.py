@@ -32,6 +32,7 @@ class ReturnSeries:
     opens: np.ndarray | None = None  # (T,) bool, first bars of intraday sessions; None: none
     clock: np.ndarray | None = None  # (T, 3) float32, how bars lie in time (`rows.CLOCK_NAMES`); None: regularly
     fine_returns: np.ndarray | None = None  # (T · patch,) the log returns that were taken together, if any were
+    log_range: np.ndarray | None = None  # (T,) ln ln (high / low) of the bar, NaN where it has none; None: nowhere
 
     def __len__(self) -> int:
         return len(self.times)
@@ -116,4 +117,17 @@ def returns_of(bars: pd.DataFrame, breaks: np.ndarray, signal: Signal = "log_ret
         log_returns = np.diff(np.log(price))[kept - 1]
         starts = np.diff(kept, prepend=-1) != 1
         starts[:1] = True
-    return ReturnSeries(unique_id, times[kept], price[kept], log_returns, starts)
+    return ReturnSeries(unique_id, times[kept], price[kept], log_returns, starts, log_range=_log_range(bars, kept))
+
+
+def _log_range(bars: pd.DataFrame, kept: np.ndarray) -> np.ndarray | None:
+    if not {"high", "low"} <= set(bars):
+        return None
+    return log_range(*(bars[name].to_numpy(np.float64)[kept] for name in ("high", "low")))
+
+
+def log_range(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """ln ln (high / low), NaN where a bar has no range."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        height = np.log(high / low)
+        return np.where((height > 0) & np.isfinite(height), np.log(height), np.nan)

@@ -21,14 +21,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from data_pipeline.bars import ReturnSeries
 from data_pipeline.errors import BadInput, DamagedData
 from data_pipeline.rows import Market
 from data_pipeline.storage import new_directory, read_json, sync, write_json
 from data_pipeline.tokenizers import Tokenizer, tokenizer_from_json
+from data_pipeline.volatility import INPUT_NAMES
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-FORMAT = 2
+FORMAT = 3
 LIBRARIES = ("numpy", "pandas", "scipy", "arch", "exchange_calendars")
 
 
@@ -89,6 +91,27 @@ class TokenDataset:
             (_, train, _, _, end) = self.segments[0]
             return self._returns_in([(train, end)], start=1 + asset, step=1 + len(self.assets))
         return self._returns_in((s[1], s[4]) for s in self.asset_segments(asset))
+
+    def history_rows(self, asset: int) -> np.ndarray:
+        """All returns of one asset in time order, warm-up and first rows of pieces included."""
+        if self.interleaved:
+            rows = np.arange(1 + asset, len(self.tokens), 1 + len(self.assets))
+            return rows if self.market is None else rows[np.isfinite(self.market.returns[rows])]
+        segments = self.asset_segments(asset)
+        return self._returns_in([(segments[0, 0], segments[-1, 4])])
+
+    def series(self, asset: int) -> ReturnSeries:
+        """The returns of one asset as they were before they were cut into tokens, but for gaps and session times."""
+        assert self.market is not None
+        rows = self.history_rows(asset)
+        starts = np.isin(rows, self.asset_segments(asset)[1:, 0])
+        starts[0] = True
+        market = self.market
+        times, closes, returns = (np.asarray(column[rows]) for column in (market.times, market.closes, market.returns))
+        clock = market.inputs[rows][:, len(INPUT_NAMES) :]
+        log_range = np.asarray(market.log_range[rows], np.float64)
+        clock = clock if clock.shape[1] else None
+        return ReturnSeries(self.assets[asset], times, closes, returns, starts, clock=clock, log_range=log_range)
 
     def assets_of(self, rows: np.ndarray) -> np.ndarray:
         """The number of the asset that each row belongs to."""

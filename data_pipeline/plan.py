@@ -73,6 +73,7 @@ class Plan(NamedTuple):
             "times": (np.dtype("datetime64[ns]"), (n,)),
             **dict.fromkeys(("closes", "returns", "volatility"), (real, (n,))),
             "inputs": (np.dtype(np.float32), (n, n_inputs)),
+            "log_range": (np.dtype(np.float32), (n,)),
         }
         tokenizer = self.writer.tokenizer
         rolling = isinstance(tokenizer, ReturnTokenizer) and isinstance(tokenizer.scaling, Rolling)
@@ -86,7 +87,7 @@ class Plan(NamedTuple):
         arrays["tokens"][:] = self.writer.tokenizer.vocab_size + special.MISSING
         arrays["tokens"][::block] = self.writer.tokenizer.vocab_size + special.SESSION_OPEN
         arrays["times"][:] = np.repeat(self.places.dates, block)
-        for name in set(arrays) & {"closes", "returns", "volatility", "known"}:
+        for name in set(arrays) & {"closes", "returns", "volatility", "log_range", "known"}:
             arrays[name][:] = np.nan
         arrays["inputs"][:] = 0
 

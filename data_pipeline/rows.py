@@ -23,6 +23,7 @@ class Market(NamedTuple):
     returns: np.ndarray  # (N,) log returns
     volatility: np.ndarray  # (N,) known before each return
     inputs: np.ndarray  # (N, F) float32, known after the return
+    log_range: np.ndarray  # (N,) float32, ln ln (high / low) of the bar, NaN where there is none
     known: np.ndarray | None = None  # (N, 2) what a rolling tokenizer's bins depend on; the others need volatility only
 
     @property
@@ -78,7 +79,11 @@ def columns(series: ReturnSeries, tokenizer: Fitted, clock: bool) -> tuple[np.nd
     if clock:
         ahead = np.zeros((len(series), len(CLOCK_NAMES)), np.float32) if series.clock is None else series.clock
         inputs = np.concatenate([inputs, ahead], axis=1)
-    return tokens, Market(series.times, series.closes, series.log_returns, filtered.volatility, inputs, known)
+    log_range = np.full(len(series), np.nan) if series.log_range is None else series.log_range
+    log_range = log_range.astype(np.float32)
+    return tokens, Market(
+        series.times, series.closes, series.log_returns, filtered.volatility, inputs, log_range, known
+    )
 
 
 def fill(
@@ -103,7 +108,7 @@ def fill(
         if column is None:
             continue
         spread = column[placed.owner]
-        if name in ("closes", "returns"):
+        if name in ("closes", "returns", "log_range"):
             spread = np.where(mark, np.nan, spread)
         if name == "inputs":  # what was known after the return before
             spread = np.where(mark[:, None], column[np.maximum(placed.owner - 1, 0)], spread)

@@ -203,7 +203,7 @@ def test_a_changed_tokenizer_is_damage(panel, tmp_path, harm):
 
 def test_ids_outside_the_vocabulary_are_noticed_even_when_every_hash_is_right(tmp_path):
     tokens, segments, tokenizer = np.arange(100, dtype=np.uint8), np.array([[0, 0, 80, 90, 100]]), TokenIds(20)
-    manifest = {"format": 2, "source": "x", "assets": [], "splits": {}}
+    manifest = {"format": 3, "source": "x", "assets": [], "splits": {}}
     manifest = sealed(manifest, tokenizer, {"tokens": describe(tokens), "segments": describe(segments)})
     write_dataset(TokenDataset(tokens, segments, tokenizer, manifest), tmp_path / "d")
     with pytest.raises(DamagedData, match="token 99 is outside the vocabulary of 20"):

@@ -337,3 +337,16 @@ def test_the_manifest_says_which_price_it_is(tmp_path):
     daily(500).assign(**{"Adj Close": lambda bars: bars["Close"] / 2}).to_csv(folder / "B-USD.csv", index=False)
     dataset = prepare(DataConfig(str(folder)), tmp_path / "d")
     assert [asset["price"] for asset in dataset.manifest["assets"]] == ["close", "adj_close"]
+
+
+def test_the_range_of_bars_is_kept_where_there_is_one(tmp_path):
+    folder = tmp_path / "prices"
+    folder.mkdir()
+    bars = daily(500)
+    bars.assign(High=bars["Close"] * 1.02, Low=bars["Close"] * 0.99).to_csv(folder / "A-USD.csv", index=False)
+    bars.to_csv(folder / "B-USD.csv", index=False)
+    dataset = prepare(DataConfig(str(folder), special_tokens=True), tmp_path / "d")
+    first, second = (dataset.market.log_range[dataset.history_rows(asset)] for asset in range(2))
+    np.testing.assert_allclose(first, np.log(np.log(1.02 / 0.99)), rtol=1e-6)
+    assert np.isnan(second).all()
+    np.testing.assert_allclose(dataset.series(0).log_range, first)

@@ -141,6 +141,10 @@ class ReturnTokenizer:
         """z of log returns, given what was known before each; shapes broadcast."""
         return self.scaling.z(returns, known)
 
+    def log_slope(self, returns: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """ln dz/dr at log returns, given what was known before each: a density of z times this slope is one of r."""
+        return self.scaling.log_slope(returns, known)
+
     def encode(self, returns: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
         """Tokens of one asset's log returns, shape (T,); the token at t depends on returns up to t only."""
         known = self.known_before(returns) if known is None else known

@@ -42,6 +42,10 @@ class Scaling(Protocol):
 
     def returns(self, z: Any, known: Any) -> Any: ...
 
+    def log_slope(self, returns: Any, known: Any) -> Any:
+        """ln dz/dr at these log returns."""
+        ...
+
 
 @dataclass(frozen=True)
 class Raw:
@@ -65,6 +69,9 @@ class Raw:
     def returns(self, z: Any, known: Any) -> Any:
         return z + 0 * known  # an entry for each that is known
 
+    def log_slope(self, returns: Any, known: Any) -> Any:
+        return 0 * known
+
 
 @dataclass(frozen=True)
 class ByVolatility(Raw):
@@ -78,6 +85,9 @@ class ByVolatility(Raw):
 
     def returns(self, z: Any, known: Any) -> Any:
         return z * known
+
+    def log_slope(self, returns: Any, known: Any) -> Any:
+        return -np.log(known)
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,10 @@ class Rolling:
             return signal
         xp = signal.__array_namespace__()
         return xp.log1p(xp.maximum(signal, -1 + 1e-9))  # a price cannot lose more than itself
+
+    def log_slope(self, returns: Any, known: Any) -> Any:
+        simple = 0 if self.signal in ("log_return", "log_oc") else returns
+        return simple - np.log(known[..., 1])
 
     def _signal(self, returns: Any) -> Any:
         if self.signal in ("log_return", "log_oc"):
