@@ -93,6 +93,8 @@ class TrainConfig:
     """AdamW's decay of the first moment."""
     beta2: float = 0.95
     """AdamW's decay of the second moment."""
+    average_decay: float = 0.0
+    """Keep this exponentially weighted mean of the weights, and evaluate it; 0 keeps the last weights."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this global norm."""
     patience: int = 0
@@ -105,7 +107,7 @@ class TrainConfig:
         _require_positive(self, "num_epochs", "batch_size", "learning_rate", "max_grad_norm")
         for name in ("warmup_steps", "weight_decay", "patience", "seed"):
             require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "average_decay"):
             require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be in [0, 1)")
         require(self.seed < 2**32, f"seed={self.seed} must be below 2**32")
 

@@ -50,7 +50,8 @@ def everything(run, config, dataset):
     model = new_model(config.model, dataset.tokenizer, dataset.manifest, jax.random.key(9))
     steps = steps_per_epoch(dataset, config.model.sequence_len, config.train.batch_size)
     with Checkpoints(run / "checkpoints") as checkpoints:
-        found = checkpoints.restore(checkpoints.latest, model, make_optimizer(config.train, steps).init(model))
+        beside = (model if config.train.average_decay else None, make_optimizer(config.train, steps).init(model))
+        found = checkpoints.restore(checkpoints.latest, model, beside)
         return [np.asarray(leaf) for leaf in jax.tree.leaves(found[:2])], checkpoints.latest, checkpoints.best
 
 
@@ -78,7 +79,8 @@ def test_same_seed_same_run_and_another_seed_another(panel, tmp_path):
 
 @pytest.mark.parametrize("stop_at", [3, 6, 7], ids=["mid-epoch", "epoch end", "after it"])
 def test_a_resumed_run_equals_one_that_never_stopped(panel, tmp_path, monkeypatch, stop_at):
-    fit(TINY, panel, tmp_path / "whole")
+    config = replace(TINY, train=replace(TINY.train, average_decay=0.9 if stop_at == 3 else 0.0))
+    fit(config, panel, tmp_path / "whole")
     real, calls = loop.training_batch, []
 
     def stopping(*args, **kwargs):
@@ -89,10 +91,10 @@ def test_a_resumed_run_equals_one_that_never_stopped(panel, tmp_path, monkeypatc
 
     monkeypatch.setattr(loop, "training_batch", stopping)
     with pytest.raises(Stopped, match=f"saved at step {stop_at}; go on with"):
-        fit(TINY, panel, tmp_path / "parts")
+        fit(config, panel, tmp_path / "parts")
     monkeypatch.setattr(loop, "training_batch", real)
-    fit(TINY, panel, tmp_path / "parts", resume=True)
-    whole, parts = (everything(tmp_path / name, TINY, panel) for name in ("whole", "parts"))
+    fit(config, panel, tmp_path / "parts", resume=True)
+    whole, parts = (everything(tmp_path / name, config, panel) for name in ("whole", "parts"))
     assert whole[1:] == parts[1:]
     for a, b in zip(whole[0], parts[0], strict=True):
         np.testing.assert_array_equal(a, b)
@@ -139,8 +141,8 @@ def test_early_stopping_waits_as_long_as_it_was_told(panel, tmp_path, monkeypatc
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(panel, tmp_path, monkeypatch):
     real = loop.train_step
 
-    def poisoned(state, batch, key, *, tx):
-        state, metrics = real(state, batch, key, tx=tx)
+    def poisoned(state, batch, key, **settings):
+        state, metrics = real(state, batch, key, **settings)
         return state, metrics | ({"loss": jnp.float32(jnp.nan)} if int(state.step) == 9 else {})
 
     monkeypatch.setattr(loop, "train_step", poisoned)

@@ -93,7 +93,8 @@ class GPT(nnx.Module):
         self.bins = bins if config.ordinal else None
         embed_key, input_key, block_key = jax.random.split(key, 3)
         rows = N_FUNCTIONS + config.n_special if config.ordinal else config.padded_vocab_size
-        self.embed = nnx.Param(jax.random.normal(embed_key, (rows, config.n_embd)))
+        draw = init_linear if config.ordinal else lambda key, *shape: jax.random.normal(key, shape)  # numbers or names
+        self.embed = nnx.Param(draw(embed_key, rows, config.n_embd))
         if config.inputs:
             self.embed_inputs = nnx.Param(init_linear(input_key, n_inputs, config.n_embd))
         self.blocks = jax.vmap(lambda k: Block(config, k))(jax.random.split(block_key, config.n_layer))

@@ -24,7 +24,7 @@ from mqc_jax.training.batches import steps_per_epoch, training_batch
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
 from mqc_jax.training.signals import StopRequest
-from mqc_jax.training.step import TrainState, train_step
+from mqc_jax.training.step import TrainState, first_average, train_step
 from mqc_jax.training.validate import validation_loss
 
 
@@ -54,15 +54,16 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
     tx, rate = make_optimizer(settings, per_epoch), learning_rate(settings, per_epoch)
     init_key, dropout_key = jax.random.split(jax.random.key(settings.seed))
     model: Any = new_model(config.model, dataset.tokenizer, dataset.manifest, init_key)
-    state = TrainState(jnp.int32(0), model, tx.init(model))
+    state = TrainState(jnp.int32(0), model, tx.init(model), first_average(model, settings))
     progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
 
     with Checkpoints(out / "checkpoints") as checkpoints, StopRequest() as stop:
         done = 0
         if resume and checkpoints.latest is not None:
             done = checkpoints.latest
-            model, optimizer, progress = checkpoints.restore(done, state.model, state.optimizer)
-            state = TrainState(jnp.int32(done), model, optimizer)
+            result, (last, optimizer), progress = checkpoints.restore(done, state.result, _beside_result(state))
+            averaged = last is not None
+            state = TrainState(jnp.int32(done), last if averaged else result, optimizer, result if averaged else None)
         if resume:
             how = "already finished at" if progress["finished"] else "going on from"
             console.print(f"{out}: {how} step {done} of at most {total}")
@@ -71,7 +72,7 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
 
         def save(validation: float | None = None) -> None:
             progress["seconds"] = time.perf_counter() - started
-            checkpoints.save(done, state.model, state.optimizer, progress, validation)
+            checkpoints.save(done, state.result, _beside_result(state), progress, validation)
 
         with TrainingProgress(console, done, total) as display:
             epoch_started, tokens = time.perf_counter(), 0
@@ -80,7 +81,7 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
                     dataset, starts, length, settings.batch_size,
                     seed=settings.seed, step=done, inputs=config.model.inputs,
                 )  # fmt: skip
-                state, metrics = train_step(state, batch, dropout_key, tx=tx)
+                state, metrics = train_step(state, batch, dropout_key, tx=tx, average_decay=settings.average_decay)
                 loss, grad_norm = float(metrics["loss"]), float(metrics["grad_norm"])
                 if not (np.isfinite(loss) and np.isfinite(grad_norm)):
                     last = checkpoints.latest
@@ -95,7 +96,7 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
                 speed = tokens / (time.perf_counter() - epoch_started)
                 display.step(done, loss, speed)
                 if done % per_epoch == 0:
-                    epoch, validation = done // per_epoch, finite_or_none(validation_loss(state.model, dataset))
+                    epoch, validation = done // per_epoch, finite_or_none(validation_loss(state.result, dataset))
                     better = validation is not None and (progress["best"] is None or validation < progress["best"])
                     if better:
                         progress.update(best=validation, best_epoch=epoch)
@@ -120,6 +121,11 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
                         save()
                     raise Stopped(f"stopped and saved at step {done}; go on with: python train.py --resume --out {out}")
     return Summary(count_parameters(model), done, progress["seconds"], progress["best"], progress["best_epoch"])
+
+
+def _beside_result(state: TrainState) -> Any:
+    """What training goes on from beside `state.result`: the last weights, where that is a mean, and the optimizer."""
+    return None if state.average is None else state.model, state.optimizer
 
 
 def check_fit(config: Config, dataset: TokenDataset) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import optax
@@ -24,6 +25,7 @@ def learning_rate(config: TrainConfig, steps_per_epoch: int) -> Callable[[Any], 
     return lambda step: per_step(step // steps_per_epoch * steps_per_epoch)
 
 
+@cache  # one object for one configuration: a jitted step compiles once for each
 def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:
     """Clip by global norm, then AdamW."""
     return optax.chain(

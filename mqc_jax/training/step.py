@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from mqc_jax.config import TrainConfig
 from mqc_jax.model import GPT
 
 
@@ -19,6 +20,12 @@ class TrainState(NamedTuple):
     step: Array  # () int32, steps taken
     model: GPT
     optimizer: Any
+    average: GPT | None = None  # exponentially weighted mean of the weights, where the configuration wants one
+
+    @property
+    def result(self) -> GPT:
+        """The model that is evaluated and kept."""
+        return self.model if self.average is None else self.average
 
 
 class Batch(NamedTuple):
@@ -36,11 +43,15 @@ def cross_entropy(model: GPT, batch: Batch, key: Array | None = None) -> Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits_BTV, targets_BT)
 
 
-@partial(jax.jit, static_argnames="tx", donate_argnames="state")
-def train_step(
-    state: TrainState, batch: Batch, key: Array, *, tx: optax.GradientTransformation
+def first_average(model: GPT, config: TrainConfig) -> GPT | None:
+    """Where the mean of the weights starts: at a copy of the first, for a step gives its argument's memory away."""
+    return jax.tree.map(jnp.copy, model) if config.average_decay else None
+
+
+def take_step(
+    state: TrainState, batch: Batch, key: Array, *, tx: optax.GradientTransformation, average_decay: float = 0.0
 ) -> tuple[TrainState, dict[str, Array]]:
-    """Take one step on the mean cross-entropy; dropout draws from `fold_in(key, step)`."""
+    """One step on the mean cross-entropy; dropout draws from `fold_in(key, step)`."""
     key = jax.random.fold_in(key, state.step)
 
     def loss_of(model: GPT) -> Array:
@@ -53,4 +64,11 @@ def train_step(
     model: Any = state.model  # optax takes any pytree; its annotations do not say so
     updates, optimizer = tx.update(gradients, state.optimizer, model)
     model = optax.apply_updates(model, updates)
-    return TrainState(state.step + 1, model, optimizer), {"loss": loss, "grad_norm": optax.tree.norm(gradients)}
+    average: Any = state.average
+    if average is not None:
+        average = optax.incremental_update(model, average, 1 - average_decay)
+    metrics = {"loss": loss, "grad_norm": optax.tree.norm(gradients)}
+    return TrainState(state.step + 1, model, optimizer, average), metrics
+
+
+train_step = partial(jax.jit, static_argnames=("tx", "average_decay"), donate_argnames="state")(take_step)

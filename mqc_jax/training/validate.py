@@ -20,7 +20,7 @@ BATCH = 32
 def validation_loss(model: GPT, dataset: TokenDataset, split: Split = "validation") -> float:
     """Mean −ln p over the rows of `split`, nats; NaN where the split has none."""
     total, count = 0.0, 0
-    for batch, scored, _ in _batches(dataset, split, model.config.sequence_len, model.config.inputs):
+    for batch, scored, _ in scoring_batches(dataset, split, model.config.sequence_len, model.config.inputs):
         nats = np.asarray(_cross_entropy(model, batch), np.float64)
         total, count = total + nats[scored].sum(), count + scored.sum()
     return float(total / count) if count else float("nan")
@@ -30,12 +30,15 @@ def predictions(
     model: GPT, dataset: TokenDataset, split: Split, length: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (rows, log probabilities) with shapes (n,) and (n, V) until every row of `split` came exactly once."""
-    for batch, scored, targets in _batches(dataset, split, length, model.config.inputs):
+    for batch, scored, targets in scoring_batches(dataset, split, length, model.config.inputs):
         log_probabilities_BTV = np.asarray(_log_probabilities(model, batch))
         yield targets[scored], log_probabilities_BTV[scored]
 
 
-def _batches(dataset: TokenDataset, split: Split, length: int, inputs: bool):
+def scoring_batches(
+    dataset: TokenDataset, split: Split, length: int, inputs: bool
+) -> Iterator[tuple[Batch, np.ndarray, np.ndarray]]:
+    """Batches that score every row of `split` once, which of their targets count, and the targets' rows, (B, T)."""
     windows = scoring_windows(dataset, split, length)
     for start in range(0, len(windows.rows), BATCH):
         rows, scored = windows.rows[start : start + BATCH], windows.scored[start : start + BATCH]

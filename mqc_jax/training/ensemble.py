@@ -1,0 +1,114 @@
+"""Models of one configuration and several seeds, trained side by side in one compiled program.
+
+For what trains many small models and keeps their predictions only: walk-forward refits, known-answer tasks. Member k
+starts from the weights, and sees the batches and the dropout, that `train.py --seed k` would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from data_pipeline.dataset import Split, TokenDataset
+from data_pipeline.errors import NumericFailure
+from mqc_jax.config import Config
+from mqc_jax.model import GPT
+from mqc_jax.run import new_model
+from mqc_jax.training.batches import steps_per_epoch, training_batch
+from mqc_jax.training.optimizer import make_optimizer
+from mqc_jax.training.step import Batch, TrainState, first_average, take_step
+from mqc_jax.training.validate import scoring_batches
+
+STEPS_AT_ONCE = 20  # in one dispatch
+
+
+class Ensemble:
+    """K members under training; `members` is one GPT whose parameters have a leading axis K."""
+
+    def __init__(self, config: Config, dataset: TokenDataset, seeds: Sequence[int]):
+        self.config, self.dataset, self.seeds, self.done = config, dataset, seeds, 0
+        self._starts = dataset.window_starts(config.model.sequence_len)
+        per_epoch = steps_per_epoch(dataset, config.model.sequence_len, config.train.batch_size)
+        self._tx = make_optimizer(config.train, per_epoch)
+        keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
+        init_key_K, self._key_K = (jnp.stack(column) for column in zip(*keys, strict=True))
+        members: Any = jax.vmap(lambda key: new_model(config.model, dataset.tokenizer, dataset.manifest, key))(
+            init_key_K
+        )
+        steps = jnp.zeros(len(seeds), jnp.int32)
+        average = first_average(members, config.train)
+        self._state = TrainState(steps, members, jax.vmap(self._tx.init)(members), average)
+
+    @property
+    def members(self) -> GPT:
+        return self._state.result
+
+    def advance(self, n_steps: int) -> np.ndarray:
+        """Take that many more steps; the members' losses, (n_steps, K), nats. Raises NumericFailure at a NaN."""
+        losses = []
+        for first in range(self.done, self.done + n_steps, STEPS_AT_ONCE):
+            steps = range(first, min(first + STEPS_AT_ONCE, self.done + n_steps))
+            decay = self.config.train.average_decay
+            self._state, loss_SK = _advance(
+                self._state, self._batches(steps), self._key_K, tx=self._tx, average_decay=decay
+            )
+            losses.append(np.asarray(loss_SK))
+        self.done += n_steps
+        found = np.concatenate(losses)
+        if not np.isfinite(found).all():
+            raise NumericFailure(
+                f"loss {found[~np.isfinite(found)][0]} within {self.done} steps; try a --learning_rate below "
+                f"{self.config.train.learning_rate:g}"
+            )
+        return found
+
+    def _batches(self, steps: Sequence[int]) -> Batch:
+        """Stacked to (S, K, B, …)."""
+        length, size = self.config.model.sequence_len, self.config.train.batch_size
+        batches = [
+            training_batch(
+                self.dataset, self._starts, length, size, seed=seed, step=step, inputs=self.config.model.inputs
+            )
+            for step in steps
+            for seed in self.seeds
+        ]
+        shape = len(steps), len(self.seeds)
+        return jax.tree.map(lambda *parts: np.stack(parts).reshape(*shape, *parts[0].shape), *batches)
+
+
+@partial(jax.jit, static_argnames=("tx", "average_decay"), donate_argnames="state")
+def _advance(
+    state: TrainState, batches_SK: Batch, key_K: Array, *, tx: optax.GradientTransformation, average_decay: float
+) -> tuple[TrainState, Array]:
+    def step(state: TrainState, batch_K: Batch) -> tuple[TrainState, Array]:
+        state, metrics = jax.vmap(partial(take_step, tx=tx, average_decay=average_decay))(state, batch_K, key_K)
+        return state, metrics["loss"]
+
+    return jax.lax.scan(step, state, batches_SK)
+
+
+def pooled_probabilities(members: GPT, dataset: TokenDataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of `split` in order, (N,), and the linear pool of the members' laws of their tokens, (N, V)."""
+    config = members.config
+    found, pooled = [], []
+    for batch, scored, targets in scoring_batches(dataset, split, config.sequence_len, config.inputs):
+        found.append(targets[scored])
+        pooled.append(np.asarray(_pooled(members, batch), np.float64)[scored])
+    rows = np.concatenate(found)
+    order = np.argsort(rows)
+    return rows[order], np.concatenate(pooled)[order]
+
+
+@jax.jit
+def _pooled(members: GPT, batch: Batch) -> Array:
+    def law(member: GPT) -> Array:
+        return jax.nn.softmax(member(batch.tokens[:, :-1], batch.inputs).astype(jnp.float32))
+
+    return jnp.mean(jax.vmap(law)(members), axis=0)
