@@ -168,6 +168,21 @@ def test_evaluate_writes_what_it_prints(daily, capsys):
     keys = ("nats_per_token", "unigram_nats_per_token", "adaptive_unigram_nats_per_token", "perplexity",
             "top1_accuracy", "top5_accuracy", "bits_gained_over_unigram")  # fmt: skip
     assert all(isinstance(report["test"][key], float) for key in keys)
+    rows = {"gpt", "linear", "vol_regression", "vol_regression_range", "gjr_skew_t", "garch_t", "egarch_t", "ewma_t",
+            "adaptive_unigram", "unconditional", "markov", "historical_250", "pool"}  # fmt: skip
+    assert set(report["models"]) == rows
+    for name, figures in report["models"].items():
+        for key in ("nats", "bits_over_unconditional", "crps", "dm_vs_garch_t", "dm_vs_gjr_skew_t"):
+            if key != f"dm_vs_{name}":
+                assert isinstance(figures[key], float)
+                assert figures[f"{key}_standard_error"] >= 0
+        assert 0.5 < figures["coverage_90"] < 1
+        assert isinstance(figures["var_1_exceedances"], int)
+    assert "no edge over" in printed or "better than" in printed or "worse than" in printed
+    assert "canaries: 6 of 6 silent" in printed
+    page = Path("runs/daily/scoreboard/index.html").read_text()
+    assert "<script" not in page
+    assert all(canary["passed"] is not False for canary in report["canaries"])
     assert report["n_parameters"] == 3200
     assert report["train_seconds"] > 0
     for key in keys[:3]:
@@ -177,8 +192,13 @@ def test_evaluate_writes_what_it_prints(daily, capsys):
 def test_evaluate_scores_other_prices_with_the_runs_tokenizer(tmp_path, prices_csv, capsys):
     train = ["--config", "tiny", "--data", str(prices_csv), "--out", "run"]
     assert run_script("train", train) == 0
-    assert run_script("evaluate", ["--checkpoint", "run", "--json", "a.json"]) == 0
-    assert run_script("evaluate", ["--checkpoint", "run", "--data_file", str(prices_csv), "--json", "b.json"]) == 0
+    assert run_script("evaluate", ["--checkpoint", "run", "--json", "a.json", "--no_scoreboard"]) == 0
+    assert (
+        run_script(
+            "evaluate", ["--checkpoint", "run", "--data_file", str(prices_csv), "--json", "b.json", "--no_scoreboard"]
+        )
+        == 0
+    )
     own, other = (read_json(f"{name}.json")["test"] for name in "ab")
     assert own == other
     capsys.readouterr()
@@ -227,7 +247,7 @@ def test_a_prepared_dataset_is_found_from_any_folder(capsys, prices_csv, tmp_pat
     assert run_script("train", ["--config", "tiny", "--data", "tokens", "--out", "r"]) == 0
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert run_script("evaluate", ["--checkpoint", "../r"]) == 0
+    assert run_script("evaluate", ["--checkpoint", "../r", "--no_scoreboard"]) == 0
 
 
 def test_what_a_run_was_trained_on_is_what_its_config_says(prices_csv, capsys):
@@ -267,7 +287,7 @@ def test_prepared_datasets_train_and_damage_exits_3(capsys, prices_csv, tmp_path
     assert run_script("data.prepare", ["--data", str(prices_csv), "--out", "tokens"]) == failed(capsys, 2, "exists")
     assert run_script("train", ["--config", "tiny", "--data", "tokens", "--out", "r"]) == 0
     assert not (tmp_path / "r" / "dataset").exists()
-    assert run_script("evaluate", ["--checkpoint", "r"]) == 0
+    assert run_script("evaluate", ["--checkpoint", "r", "--no_scoreboard"]) == 0
     capsys.readouterr()
     data = bytearray((tmp_path / "tokens" / "tokens.npy").read_bytes())
     data[-1] ^= 1
@@ -283,7 +303,7 @@ def test_the_seeds_token_file_trains_and_is_scored(capsys, tmp_path):
     (tmp_path / "all_tokens.txt").write_text(" ".join(str(i * i % 128) for i in range(3000)))
     assert run_script("train", ["--config", "tiny", "--data", "all_tokens.txt", "--out", "r"]) == 0
     assert "inputs and ordinal are off" in capsys.readouterr().out
-    assert run_script("evaluate", ["--checkpoint", "r", "--json", "e.json"]) == 0
+    assert run_script("evaluate", ["--checkpoint", "r", "--json", "e.json", "--no_scoreboard"]) == 0
     assert read_json("e.json")["test"]["nats_per_token"] > 0
     assert run_script("sample", ["--checkpoint", "r", "--num_generate", "5"]) == 0
     capsys.readouterr()

@@ -205,7 +205,7 @@ def test_trained_on_special_tokens_and_the_clock_a_run_scores_samples_and_foreca
 def test_paths_that_cannot_be_drawn_yet_are_refused(capsys, tmp_path, data, says):
     out = str(tmp_path / "run")
     assert main(["train", "--config", "tiny", "--num_epochs", "1", *data, "--out", out]) == 0
-    assert main(["evaluate", "--checkpoint", out]) == 0
+    assert main(["evaluate", "--checkpoint", out, "--no_scoreboard"]) == 0
     for command in ("sample", "forecast"):
         capsys.readouterr()
         assert main([command, "--checkpoint", out]) == 2
@@ -223,7 +223,9 @@ def test_a_run_remembers_how_its_prepared_dataset_was_cut(capsys, tmp_path, pric
     assert data["clock"]
     reports = []
     for file in ((), ("--data_file", str(prices_csv))):
-        assert main(["evaluate", "--checkpoint", out, *file, "--json", str(tmp_path / "e.json")]) == 0
+        assert (
+            main(["evaluate", "--checkpoint", out, *file, "--no_scoreboard", "--json", str(tmp_path / "e.json")]) == 0
+        )
         reports.append(json.loads((tmp_path / "e.json").read_text())["test"])
     assert reports[0] == reports[1]
     plain = str(tmp_path / "plain")
@@ -263,7 +265,7 @@ def test_a_vqvae_trains_samples_and_says_that_it_has_no_likelihood_of_returns(ca
     assert main(["train", "--config", "tiny", "--num_epochs", "1", "--data", prepared, "--out", out]) == 0
     assert "vqvae tokens have no bins" in capsys.readouterr().out
     assert main(["sample", "--checkpoint", out, "--num_generate", "5"]) == 0
-    assert main(["evaluate", "--checkpoint", out, "--json", str(tmp_path / "e.json")]) == 0
+    assert main(["evaluate", "--checkpoint", out, "--no_scoreboard", "--json", str(tmp_path / "e.json")]) == 0
     report = json.loads((tmp_path / "e.json").read_text())["test"]
     assert "shared_bins" not in report
     capsys.readouterr()

@@ -13,6 +13,7 @@ from configs import PRESETS
 from data_pipeline import BadInput, DataConfig, prepare
 from data_pipeline.bars import ReturnSeries
 from data_pipeline.tokenizers.bins import Bins
+from data_pipeline.tokenizers.cuts import fine_tail_levels
 from mqc_jax.evaluation import evaluate
 from mqc_jax.evaluation.baselines import HALF_LIFE, STAY, RawReturnLaw, TokenLaw
 from mqc_jax.evaluation.distribution import bin_masses, cdf, log_density
@@ -138,8 +139,8 @@ def test_report_of_a_known_model_is_what_counting_gives(tiny_run, bundled):
     assert report["top1_accuracy"] == pytest.approx((order[:, 0] == true).mean(), abs=1e-3)
     assert report["top5_accuracy"] == pytest.approx((order[:, :5] == true[:, None]).any(1).mean(), abs=1e-3)
     shared = np.exp(log_p).reshape(-1, 64, 2).sum(-1)[np.arange(len(rows)), true // 2]
-    expected = mean_by_date(-np.log(shared), bundled.market.times[rows]).mean()
-    assert report["shared_bins"]["model_nats_per_return"] == pytest.approx(expected, abs=1e-5)
+    expected = mean_by_date(-np.log(shared), bundled.market.times[rows]).mean()  # the tokens' edges are sketched
+    assert report["shared_bins"]["model_nats_per_return"] == pytest.approx(expected, abs=6e-3)
 
 
 def test_an_untrained_model_scores_its_training_histogram_and_uniform_logits_score_log_v(bundled):
@@ -183,7 +184,10 @@ def test_two_tokenizers_are_scored_on_the_same_bins(bundled, tmp_path):
     rows = bundled.rows("test")
     edges = [Partition(d, d.market, d.tokenizer).return_edges(rows) for d in (bundled, raw)]
     np.testing.assert_array_equal(*edges)
-    np.testing.assert_allclose(edges[0], bundled.tokenizer.return_edges(bundled.market.volatility[rows])[:, 1::2])
+    market, training = bundled.market, bundled.training_rows()
+    z = market.returns[training] / market.volatility[training]
+    exact = np.quantile(z, fine_tail_levels(128)[1::2])
+    np.testing.assert_allclose(edges[0], market.volatility[rows][:, None] * exact)
 
 
 def test_windows_beyond_the_context_hardly_change_the_score(tiny_run, bundled):

@@ -1,7 +1,7 @@
 """The 64 shared bins, on which every model of every tokenizer can be scored.
 
-They are the bins of a 64-bin volatility tokenizer fitted on the training dates. Their edges in return space move
-with the volatility known before each return, which is the same for all who are scored.
+They are cut like those of a 64-bin volatility tokenizer, at exact quantiles of the training dates. Their edges in
+return space move with the volatility known before each return, which is the same for all who are scored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from data_pipeline.dataset import TokenDataset
 from data_pipeline.errors import BadInput
 from data_pipeline.rows import Market
 from data_pipeline.tokenizers import ReturnTokenizer
-from data_pipeline.tokenizers.bins import Bins
 from data_pipeline.tokenizers.cuts import fine_tail_levels
 from data_pipeline.tokenizers.returns import MIN_TRAINING_RETURNS
 from mqc_jax.evaluation.baselines import RawReturnLaw
@@ -35,7 +34,7 @@ class Partition:
                 f"{MIN_TRAINING_RETURNS}"
             )
         z = market.returns[self._training] / market.volatility[self._training]
-        self._edges = Bins.fit(z, fine_tail_levels(2 * N_BINS)[1::2]).edges
+        self._edges = np.unique(np.quantile(z, fine_tail_levels(2 * N_BINS)[1::2]))  # fewer where prices stand still
 
     def return_edges(self, rows: np.ndarray) -> np.ndarray:
         """Edges of the shared bins in log returns at each row, (n, 63)."""

@@ -1,0 +1,89 @@
+"""A model and its rivals on the same rows: from a dataset to scores and scoreboard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_pipeline.dataset import Split, TokenDataset
+from data_pipeline.errors import BadInput
+from mqc_jax.config import Config
+from mqc_jax.evaluation.board import Outcomes, Scores, score, scoreboard
+from mqc_jax.evaluation.classics import annual_refits
+from mqc_jax.evaluation.law import Law
+from mqc_jax.evaluation.linear import fit_linear
+from mqc_jax.evaluation.lineup import Say, classic_laws, outcomes_of, scorable, token_law
+from mqc_jax.evaluation.partition import Partition
+from mqc_jax.evaluation.walk_forward import neural_laws, recut
+from mqc_jax.model import GPT
+from mqc_jax.training.validate import predictions
+
+MODELS = (
+    *("gpt", "linear", "vol_regression", "vol_regression_range", "gjr_skew_t", "garch_t", "egarch_t", "ewma_t"),
+    *("adaptive_unigram", "unconditional", "markov", "historical_250", "pool"),
+)
+MOST_ROWS = 100_000  # that are scored: a table of them takes 320 MB
+
+
+class Contest(NamedTuple):
+    """Who said what, and how it came out."""
+
+    board: dict[str, dict[str, Any]]  # figures by model
+    scores: dict[str, Scores]
+    outcomes: Outcomes
+    n_epochs: int | None = None  # of every refit, in a walk-forward
+
+
+def frozen_contest(model: GPT, dataset: TokenDataset, split: Split, *, seq_len: int, cache: Path, say: Say) -> Contest:
+    """The model as it is, and the linear map of its training dates; the classics are refitted every New Year."""
+    times = np.asarray(_times(dataset, dataset.rows(split)))
+    refits = annual_refits(*(int(str(end.astype("datetime64[Y]"))) for end in (times.min(), times.max())))
+    rows = scorable(dataset, dataset.rows(split), refits)[-MOST_ROWS:]
+    found, log_masses = (
+        np.concatenate(part) for part in zip(*predictions(model, dataset, split, seq_len), strict=True)
+    )
+    order = np.argsort(found)
+    place = order[np.searchsorted(found[order], rows)]
+    laws: dict[str, Law] = {
+        "gpt": token_law(dataset, rows, np.exp(log_masses[place].astype(np.float64))),
+        "linear": token_law(dataset, rows, np.exp(fit_linear(dataset).log_probabilities(dataset, rows))),
+        **classic_laws(dataset, rows, refits, cache / "fits", say),
+    }
+    return _contest(laws, outcomes_of(dataset, rows, _partition(dataset)))
+
+
+def walking_contest(
+    config: Config, dataset: TokenDataset, years: tuple[int, int], *, seeds: Sequence[int], cache: Path, say: Say
+) -> Contest:
+    """Everything refitted every New Year; the bins all are scored on are cut before the first."""
+    refits = annual_refits(*years)
+    first = recut(dataset, config, refits[0])
+    every = np.sort(np.concatenate([first.history_rows(number) for number in range(len(first.assets))]))
+    times = np.asarray(_times(dataset, every))
+    every = every[(times >= refits[0].first) & (times < refits[-1].last)]
+    if not len(every):
+        raise BadInput(f"--walk_forward {years[0]}:{years[1]}: no returns in these years; choose others")
+    rows = scorable(dataset, every, refits)[-MOST_ROWS:]
+    laws, n_epochs = neural_laws(dataset, config, rows, refits, seeds=seeds, cache=cache / "refits", say=say)
+    laws |= classic_laws(dataset, rows, refits, cache / "fits", say)
+    return _contest(laws, outcomes_of(dataset, rows, _partition(first)))._replace(n_epochs=n_epochs)
+
+
+def _contest(laws: dict[str, Law], outcomes: Outcomes) -> Contest:
+    scores = {name: score(laws[name], outcomes) for name in MODELS if name in laws}
+    return Contest(scoreboard(scores, outcomes), scores, outcomes)
+
+
+def _partition(dataset: TokenDataset) -> Partition:
+    from data_pipeline.tokenizers import ReturnTokenizer
+
+    assert dataset.market is not None and isinstance(dataset.tokenizer, ReturnTokenizer)
+    return Partition(dataset, dataset.market, dataset.tokenizer)
+
+
+def _times(dataset: TokenDataset, rows: np.ndarray) -> np.ndarray:
+    assert dataset.market is not None
+    return dataset.market.times[rows]

@@ -1,0 +1,118 @@
+"""Who stands on the scoreboard, and on which rows: laws of the same returns by every model.
+
+Axis letters: N rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.dataset import TokenDataset
+from data_pipeline.errors import BadInput
+from data_pipeline.storage import read_json, write_json
+from data_pipeline.tokenizers import ReturnTokenizer
+from mqc_jax.evaluation.board import Outcomes
+from mqc_jax.evaluation.classics import BASELINES, Asset, Classic, Refit, scored_rows
+from mqc_jax.evaluation.law import Law, concatenate
+from mqc_jax.evaluation.partition import Partition
+from mqc_jax.evaluation.token_law import TokenLaw
+
+Say = Callable[[str], None]
+
+
+def histories(dataset: TokenDataset) -> list[Asset]:
+    """The returns of every asset from its first bar. Raises BadInput for tokens without returns."""
+    market = dataset.market
+    if market is None or not isinstance(dataset.tokenizer, ReturnTokenizer):
+        raise BadInput(
+            f"{dataset.manifest['source']}: {dataset.tokenizer.kind} tokens have no likelihood of returns, so there "
+            "is nothing to compare; train on prices with another --tokenizer"
+        )
+    rows = [dataset.history_rows(number) for number in range(len(dataset.assets))]
+    return [
+        Asset.of(
+            name,
+            np.asarray(market.times[mine]),
+            np.asarray(market.returns[mine]),
+            np.asarray(market.log_range[mine], np.float64),
+        )
+        for name, mine in zip(dataset.assets, rows, strict=True)
+    ]
+
+
+def scorable(dataset: TokenDataset, rows: np.ndarray, refits: Sequence[Refit]) -> np.ndarray:
+    """Those of `rows` for which every classic has enough history to be fitted to."""
+    kept = []
+    for number, asset in enumerate(histories(dataset)):
+        kept.append(np.intersect1d(rows, dataset.history_rows(number)[scored_rows(asset, refits)]))
+    found = np.sort(np.concatenate(kept))
+    if not len(found):
+        raise BadInput(f"{dataset.manifest['source']}: no asset has enough history before the dates that are scored")
+    return found
+
+
+def outcomes_of(dataset: TokenDataset, rows: np.ndarray, partition: Partition) -> Outcomes:
+    """What came true at `rows`, on the shared bins of `partition`."""
+    market = partition.market
+    return Outcomes(
+        dataset.assets,
+        dataset.assets_of(rows),
+        np.asarray(market.times[rows]),
+        np.asarray(market.returns[rows]),
+        np.asarray(market.volatility[rows]),
+        partition.return_edges(rows),
+    )
+
+
+def classic_laws(
+    dataset: TokenDataset, rows: np.ndarray, refits: Sequence[Refit], cache: Path, say: Say
+) -> dict[str, Law]:
+    """The law of each baseline at `rows`; what was fitted is kept in `cache`."""
+    owner_N, assets = dataset.assets_of(rows), histories(dataset)
+    fit = cached_fit(cache)
+    laws: dict[str, Law] = {}
+    for name, baseline in BASELINES.items():
+        say(name)
+        parts, order = [], []
+        for number, asset in enumerate(assets):
+            mine = np.flatnonzero(owner_N == number)
+            if len(mine):
+                described = dataset.history_rows(number)[scored_rows(asset, refits)]
+                parts.append(baseline(asset, refits, fit).take(np.searchsorted(described, rows[mine])))
+                order.append(mine)
+        laws[name] = concatenate(parts).take(np.argsort(np.concatenate(order)))
+    return laws
+
+
+def cached_fit(cache: Path) -> Callable[[Classic, Asset], Any]:
+    """`classic.fit(past)`, looked up by the hash of both where it was done before."""
+
+    def fit(classic: Classic, past: Asset) -> Any:
+        arrays = (past.returns, past.log_range) if past.log_range is not None else (past.returns,)
+        file = cache / f"{content_hash(repr(classic), *arrays)}.json"
+        if not file.is_file():
+            cache.mkdir(parents=True, exist_ok=True)
+            write_json(file, classic.fit(past).to_json())
+        return classic.parameters.from_json(read_json(file))
+
+    return fit
+
+
+def content_hash(*parts: str | np.ndarray) -> str:
+    """The first 24 hex digits of the SHA-256 of texts and arrays."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
+        digest.update(b"\0")
+    return digest.hexdigest()[:24]
+
+
+def token_law(dataset: TokenDataset, rows: np.ndarray, masses_NK: np.ndarray) -> TokenLaw:
+    """The law behind token probabilities of `rows`."""
+    assert dataset.market is not None and isinstance(dataset.tokenizer, ReturnTokenizer)
+    return TokenLaw(dataset.tokenizer, np.asarray(dataset.market.known_before[rows]), masses_NK)

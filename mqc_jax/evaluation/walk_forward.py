@@ -1,0 +1,131 @@
+"""Walk forward through the years: every model is refitted each New Year and scored on the year that begins.
+
+What is learned is learned anew in every refit: bins, weights, and for the neural models the tokens themselves. Nothing
+about a scored year is known to its refit but its dates. Each refit's probabilities are kept on disk under the hash of
+everything they depend on, so that an interrupted walk goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipeline import build_dataset
+from data_pipeline.dataset import TokenDataset
+from data_pipeline.errors import BadInput
+from data_pipeline.storage import read_json, replacing, write_json
+from data_pipeline.tokenizers import ReturnTokenizer
+from mqc_jax.config import Config
+from mqc_jax.evaluation.classics import Refit
+from mqc_jax.evaluation.law import Law, concatenate
+from mqc_jax.evaluation.linear import fit_linear
+from mqc_jax.evaluation.lineup import Say, content_hash, token_law
+from mqc_jax.training.batches import steps_per_epoch
+from mqc_jax.training.ensemble import Ensemble, pooled_probabilities
+
+DAY, YEAR = np.timedelta64(1, "D"), np.timedelta64(365, "D")
+YEARS_TO_CHOOSE = 3
+EPOCHS_APART = 4  # that are compared
+
+
+def recut(dataset: TokenDataset, config: Config, refit: Refit) -> TokenDataset:
+    """The same returns, with bins and tokens of the dates before `refit.train_end`; the scored ones are `validation`.
+
+    Raises BadInput for datasets whose rows are not one per return.
+    """
+    if dataset.n_special:
+        raise BadInput(
+            f"{dataset.manifest['source']}: special tokens and interleaved assets cannot be refitted yet; score the "
+            "run without --walk_forward, or train one without them"
+        )
+    last_days = [str((instant - DAY).astype("datetime64[D]")) for instant in (refit.train_end, refit.last)]
+    data = replace(config.data, train_end=last_days[0], validation_end=last_days[1], timeframes=None)
+    series = [dataset.series(number) for number in range(len(dataset.assets))]
+    past = [one.log_returns[one.times < refit.train_end] for one in series]
+    if not any(map(len, past)):
+        raise BadInput(
+            f"{dataset.manifest['source']}: no returns before {last_days[0]} to fit to; walk through later years"
+        )
+    tokenizer = ReturnTokenizer.fit(data.tokenizer, [r for r in past if len(r)], config.model.vocab_size, data.signal)
+    return build_dataset(series, data, tokenizer=tokenizer)
+
+
+def neural_laws(
+    dataset: TokenDataset,
+    config: Config,
+    rows: np.ndarray,
+    refits: Sequence[Refit],
+    *,
+    seeds: Sequence[int],
+    cache: Path,
+    say: Say,
+) -> tuple[dict[str, Law], int]:
+    """The laws at `rows` of the pooled GPTs of these seeds and of the linear map of their inputs; the epochs trained.
+
+    How many epochs is chosen once, on the YEARS_TO_CHOOSE years before the first that is scored, or the last 30 % of a
+    shorter history.
+    """
+    laws: dict[str, list[Law]] = {"gpt": [], "linear": []}
+    scored = []
+    n_epochs = _choose_epochs(dataset, config, refits[0], seeds, cache, say)
+    for refit in refits:
+        say(f"gpt, {refit.first.astype('datetime64[Y]')}")
+        cut = recut(dataset, config, refit)
+        mine = np.intersect1d(rows, cut.rows("validation"))
+        scored.append(mine)
+        laws["gpt"].append(token_law(cut, mine, _pooled(cut, config, mine, seeds, n_epochs, cache)))
+        laws["linear"].append(token_law(cut, mine, np.exp(fit_linear(cut).log_probabilities(cut, mine))))
+    order = np.argsort(np.concatenate(scored))
+    return {name: concatenate(parts).take(order) for name, parts in laws.items()}, n_epochs
+
+
+def _choose_epochs(
+    dataset: TokenDataset, config: Config, first: Refit, seeds: Sequence[int], cache: Path, say: Say
+) -> int:
+    """The number of epochs with the best pooled loss on the years before `first`, trained on those before them."""
+    begin = min(one.times[0] for one in map(dataset.series, range(len(dataset.assets))) if len(one))
+    before = max(first.first - YEARS_TO_CHOOSE * YEAR, begin + (first.first - begin) * 7 // 10)
+    cut = recut(dataset, config, Refit(before, before, first.first))
+    file = cache / f"{_key(cut, config, seeds)}.json"
+    if not file.is_file():
+        say(f"how many epochs, on {before.astype('datetime64[D]')} to {first.first.astype('datetime64[D]')}")
+        ensemble, per_epoch = Ensemble(config, cut, seeds), _steps_per_epoch(config, cut)
+        losses = {}
+        for epoch in range(1, config.train.num_epochs + 1):
+            ensemble.advance(per_epoch)
+            if epoch % EPOCHS_APART == 0 or epoch == config.train.num_epochs:
+                rows, masses_NV = pooled_probabilities(ensemble.members, cut, "validation")
+                losses[epoch] = float(-np.log(masses_NV[np.arange(len(rows)), cut.tokens[rows]]).mean())
+        cache.mkdir(parents=True, exist_ok=True)
+        write_json(file, {"nats_by_epoch": losses, "best": min(losses, key=lambda epoch: losses[epoch])})
+    return int(read_json(file)["best"])
+
+
+def _steps_per_epoch(config: Config, dataset: TokenDataset) -> int:
+    return steps_per_epoch(dataset, config.model.sequence_len, config.train.batch_size)
+
+
+def _key(cut: TokenDataset, config: Config, seeds: Sequence[int]) -> str:
+    about: dict[str, Any] = {"config": config.to_json(), "seeds": list(seeds)}
+    arrays = {name: entry["sha256"] for name, entry in cut.manifest["arrays"].items()}
+    return content_hash(json.dumps([about, arrays, cut.manifest["tokenizer"]], sort_keys=True))
+
+
+def _pooled(
+    cut: TokenDataset, config: Config, rows: np.ndarray, seeds: Sequence[int], n_epochs: int, cache: Path
+) -> np.ndarray:
+    """The members' pooled probabilities at `rows`, from the cache or from training."""
+    file = cache / f"{_key(cut, config, seeds)}-{n_epochs}-{content_hash(rows)}.npy"
+    if not file.is_file():
+        ensemble = Ensemble(config, cut, seeds)
+        ensemble.advance(n_epochs * _steps_per_epoch(config, cut))
+        found, masses_NV = pooled_probabilities(ensemble.members, cut, "validation")
+        cache.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as stream:
+            np.save(stream, masses_NV[np.searchsorted(found, rows)].astype(np.float32), allow_pickle=False)
+    return np.load(file, allow_pickle=False).astype(np.float64)
