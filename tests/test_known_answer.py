@@ -388,3 +388,19 @@ def test_wrong_sizes_are_refused():
         replace(TASKS["S2"], length=1)
     with pytest.raises(BadInput, match="sum to less than 1"):
         replace(TASKS["S7"], weights=(0.5, 0.4, 0.2))
+
+
+def test_an_exam_finds_little_above_the_floor_and_never_less():
+    from configs import PRESETS
+    from mqc_jax.evaluation.known_answer.exam import examine
+
+    config = PRESETS["tiny"]
+    config = replace(config, train=replace(config.train, num_epochs=3))
+    for name, most in (("S0", 0.02), ("S2", 0.08)):
+        found = examine(TASKS[name], config, 6_000, seeds=(0,), seed=3)
+        assert 0 <= found.excess < most
+        assert found.floor < found.unigram
+        assert not found.below_floor
+        assert found.n_scored > 500
+        again = examine(TASKS[name], config, 6_000, seeds=(0,), seed=3)
+        assert again == found, "same seed, same answer"

@@ -15,7 +15,7 @@ from mqc_jax.evaluation.board import Outcomes, Scores, score, scoreboard
 from mqc_jax.evaluation.classics import annual_refits
 from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.linear import fit_linear
-from mqc_jax.evaluation.lineup import Say, classic_laws, outcomes_of, scorable, token_law
+from mqc_jax.evaluation.lineup import Say, classic_laws, outcomes_of, require_returns, scorable, token_law
 from mqc_jax.evaluation.partition import Partition
 from mqc_jax.evaluation.walk_forward import neural_laws, recut
 from mqc_jax.model import GPT
@@ -39,6 +39,7 @@ class Contest(NamedTuple):
 
 def frozen_contest(model: GPT, dataset: TokenDataset, split: Split, *, seq_len: int, cache: Path, say: Say) -> Contest:
     """The model as it is, and the linear map of its training dates; the classics are refitted every New Year."""
+    require_returns(dataset)
     times = np.asarray(_times(dataset, dataset.rows(split)))
     refits = annual_refits(*(int(str(end.astype("datetime64[Y]"))) for end in (times.min(), times.max())))
     rows = scorable(dataset, dataset.rows(split), refits)[-MOST_ROWS:]
@@ -59,6 +60,7 @@ def walking_contest(
     config: Config, dataset: TokenDataset, years: tuple[int, int], *, seeds: Sequence[int], cache: Path, say: Say
 ) -> Contest:
     """Everything refitted every New Year; the bins all are scored on are cut before the first."""
+    require_returns(dataset)
     refits = annual_refits(*years)
     first = recut(dataset, config, refits[0])
     every = np.sort(np.concatenate([first.history_rows(number) for number in range(len(first.assets))]))

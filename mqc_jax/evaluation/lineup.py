@@ -25,14 +25,19 @@ from mqc_jax.evaluation.token_law import TokenLaw
 Say = Callable[[str], None]
 
 
-def histories(dataset: TokenDataset) -> list[Asset]:
-    """The returns of every asset from its first bar. Raises BadInput for tokens without returns."""
-    market = dataset.market
-    if market is None or not isinstance(dataset.tokenizer, ReturnTokenizer):
+def require_returns(dataset: TokenDataset) -> None:
+    """Raise BadInput for tokens that have no likelihood of returns."""
+    if dataset.market is None or not isinstance(dataset.tokenizer, ReturnTokenizer):
         raise BadInput(
             f"{dataset.manifest['source']}: {dataset.tokenizer.kind} tokens have no likelihood of returns, so there "
             "is nothing to compare; train on prices with another --tokenizer"
         )
+
+
+def histories(dataset: TokenDataset) -> list[Asset]:
+    """The returns of every asset from its first bar."""
+    market = dataset.market
+    assert market is not None
     rows = [dataset.history_rows(number) for number in range(len(dataset.assets))]
     return [
         Asset.of(
