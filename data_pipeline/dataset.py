@@ -104,8 +104,9 @@ class TokenDataset:
         """The returns of one asset as they were before they were cut into tokens, but for gaps and session times."""
         assert self.market is not None
         rows = self.history_rows(asset)
-        starts = np.isin(rows, self.asset_segments(asset)[1:, 0])
+        starts = np.zeros(len(rows), bool)
         starts[0] = True
+        starts[np.searchsorted(rows, self.asset_segments(asset)[:, 0])] = True
         market = self.market
         times, closes, returns = (np.asarray(column[rows]) for column in (market.times, market.closes, market.returns))
         clock = market.inputs[rows][:, len(INPUT_NAMES) :]

@@ -179,7 +179,7 @@ def test_evaluate_writes_what_it_prints(daily, capsys):
         assert 0.5 < figures["coverage_90"] < 1
         assert isinstance(figures["var_1_exceedances"], int)
     assert "no edge over" in printed or "better than" in printed or "worse than" in printed
-    assert "canaries: 6 of 6 silent" in printed
+    assert "canaries: 7 of 7 silent" in printed
     page = Path("runs/daily/scoreboard/index.html").read_text()
     assert "<script" not in page
     assert all(canary["passed"] is not False for canary in report["canaries"])

@@ -10,12 +10,12 @@ from helpers import dataset_of, garch_series
 from configs import PRESETS
 from data_pipeline import BadInput, build_dataset
 from data_pipeline.config import DataConfig
-from mqc_jax.evaluation import evaluate
+from mqc_jax.evaluation import evaluate, lineup
 from mqc_jax.evaluation import walk_forward as walk
-from mqc_jax.evaluation.classics import CLASSICS, Refit
+from mqc_jax.evaluation.classics import CLASSICS, Refit, annual_refits
 from mqc_jax.evaluation.contest import MODELS, frozen_contest, walking_contest
 from mqc_jax.evaluation.linear import _features, fit_linear
-from mqc_jax.evaluation.lineup import cached_fit, histories, token_law
+from mqc_jax.evaluation.lineup import cached_fit, histories, scorable, token_law
 from mqc_jax.evaluation.token_law import TokenLaw
 from mqc_jax.run import new_model
 from mqc_jax.training.batches import steps_per_epoch, training_batch
@@ -29,12 +29,14 @@ SMALL = replace(
     model=replace(PRESETS["tiny"].model, sequence_len=32),
     train=replace(PRESETS["tiny"].train, num_epochs=1, batch_size=8, average_decay=0.9),
 )
-YEARS = (2002, 2003)
+YEARS = (2002, 2004)  # the panel ends in 2003
 
 
 def panel_series(shock: float = 0.0):
-    """Four years of two assets; `shock` is added to every return of 2003."""
+    """Four years of two assets, one of them interrupted in 2003; `shock` is added to every return of that year."""
     series = [garch_series(1400, 1, "A"), garch_series(1200, 2, "B", "2000-07-01")]
+    starts = (np.arange(1200) == 0) | (series[1].times == np.datetime64("2003-05-01"))
+    series[1] = replace(series[1], starts=starts)
     late = [one.times >= np.datetime64("2003-01-01") for one in series]
     return [replace(one, log_returns=one.log_returns + shock * after) for one, after in zip(series, late, strict=True)]
 
@@ -52,7 +54,7 @@ def small_panel():
 def contest(small_panel, tmp_path_factory):
     model = new_model(SMALL.model, small_panel.tokenizer, small_panel.manifest, jax.random.key(0))
     cache = tmp_path_factory.mktemp("cache")
-    return model, frozen_contest(model, small_panel, "test", seq_len=32, cache=cache, say=quiet)
+    return model, frozen_contest(model, small_panel, "test", seq_len=32, cache=cache, say=quiet, note=quiet)
 
 
 def test_every_model_is_scored_on_the_same_rows(small_panel, contest):
@@ -107,6 +109,9 @@ def test_a_fit_is_done_once(tmp_path, small_panel, monkeypatch):
     first = cached_fit(tmp_path)(classic, asset)
     monkeypatch.setattr(type(classic), "fit", None)
     assert cached_fit(tmp_path)(classic, asset).to_json() == first.to_json()
+    monkeypatch.setattr(lineup, "FITS_DEPEND_ON", (("data_pipeline/volatility.py",), ("scipy",)))
+    with pytest.raises(TypeError):  # other code fits again
+        cached_fit(tmp_path)(classic, asset)
 
 
 def test_cutting_again_at_the_same_dates_changes_nothing(small_panel):
@@ -119,8 +124,39 @@ def test_cutting_again_at_the_same_dates_changes_nothing(small_panel):
 
 def test_interleaved_assets_cannot_walk():
     dataset = dataset_of(panel_series(), layout="interleaved")
+    with pytest.raises(BadInput, match="knows what others did on the same date"):
+        walking_contest(SMALL, dataset, YEARS, seeds=(0,), cache=None, say=quiet)
+
+
+def test_special_tokens_cannot_walk():
+    dataset = dataset_of(panel_series(), special_tokens=True)
     with pytest.raises(BadInput, match="cannot be refitted yet"):
         walking_contest(SMALL, dataset, YEARS, seeds=(0,), cache=None, say=quiet)
+
+
+def test_a_special_token_has_no_value_to_the_linear_map():
+    dataset = dataset_of(panel_series(), special_tokens=True)
+    basis_VP = fit_linear(dataset).basis_VP
+    marks = np.flatnonzero(dataset.tokens >= dataset.tokenizer.vocab_size)
+    assert len(marks)
+    assert not _features(dataset, marks, basis_VP)[:, 8:-1].any()
+
+
+def test_a_board_of_more_returns_than_it_can_hold_has_the_last_dates_of_all_assets(small_panel):
+    said, refits = [], annual_refits(2002, 2003)
+    rows = small_panel.rows("test")
+    kept = scorable(small_panel, rows, refits, 200, said.append)
+    times = small_panel.market.times
+    assert 200 <= len(kept) <= 201, "two assets share a date"
+    assert set(small_panel.assets_of(kept)) == {0, 1}
+    assert times[kept].min() >= np.sort(times[np.setdiff1d(rows, kept)])[-1]
+    assert "the last 200 of" in said[0]
+
+
+def test_series_come_back_with_their_pieces():
+    series = panel_series()[1]
+    again = dataset_of([series], special_tokens=True).series(0)
+    np.testing.assert_array_equal(again.piece_starts, series.piece_starts)
 
 
 def test_a_member_is_the_model_that_train_py_makes_of_its_seed(small_panel):

@@ -8,7 +8,9 @@ import statsmodels.api as sm
 from scipy import stats
 
 from data_pipeline import BadInput
+from mqc_jax.evaluation.board import TAIL_DEPTHS, simulated_breaches
 from mqc_jax.evaluation.risk import (
+    breaches,
     christoffersen,
     dynamic_quantile,
     exceedances,
@@ -132,10 +134,11 @@ def test_z1_and_z2_are_the_sums_of_the_paper():
     hit = returns + -var < 0
     ratios = returns[hit] / -es[hit]
     simulated = np.random.default_rng(0).normal(size=(200, 500)) * scale
-    found = expected_shortfall_test(returns, var, es, 0.05, simulated)
+    found = expected_shortfall_test(returns, var, es, 0.05, breaches(simulated, var, es))
     assert found.z1 == pytest.approx(ratios.sum() / hit.sum() + 1)
     assert found.z2 == pytest.approx(ratios.sum() / (500 * 0.05) + 1)
-    null = [expected_shortfall_test(row, var, es, 0.05, simulated[:1]) for row in simulated]
+    one = breaches(simulated[:1], var, es)
+    null = [expected_shortfall_test(row, var, es, 0.05, one) for row in simulated]
     assert found.z1_p_value == pytest.approx((1 + sum(z.z1 <= found.z1 for z in null)) / 201)
     assert found.z2_p_value == pytest.approx((1 + sum(z.z2 <= found.z2 for z in null)) / 201)
 
@@ -147,7 +150,7 @@ def test_shortfall_tests_hold_their_level_and_find_underestimated_risk(too_small
         returns, scale = market(seed, n=1000)
         var, es = normal_risk(0.025, too_small * scale)
         simulated = too_small * scale * np.random.default_rng(1000 + seed).normal(size=(99, 1000))
-        found.append(expected_shortfall_test(returns, var, es, 0.025, simulated))
+        found.append(expected_shortfall_test(returns, var, es, 0.025, breaches(simulated, var, es)))
     z1, p1, z2, p2 = np.transpose(found)
     if too_small == 1:
         for z, p in ((z1, p1), (z2, p2)):
@@ -157,6 +160,20 @@ def test_shortfall_tests_hold_their_level_and_find_underestimated_risk(too_small
         assert z2.mean() < -0.5
         assert z1.mean() < 0
         assert (p2 < 0.05).mean() > 0.95
+
+
+@pytest.mark.parametrize(("nu", "level"), [(4, 0.01), (3, 0.025), (6, 0.05)])
+def test_the_board_s_shortfall_tests_hold_their_level_for_heavy_tails(nu, level):
+    law = stats.t(nu)
+    var = law.ppf(level)
+    es = -law.pdf(var) / level * (nu + var**2) / (nu - 1)
+    tails, es_T = np.tile(law.ppf(level * np.exp(-TAIL_DEPTHS)), (1258, 1)), np.full(1258, es)
+    rng, rejected = np.random.default_rng(0), []
+    null = simulated_breaches(tails, es_T, level, rng)
+    for _ in range(1500):
+        found = expected_shortfall_test(law.rvs(1258, random_state=rng), np.full(1258, var), es_T, level, null)
+        rejected.append([found.z1_p_value < 0.05, found.z2_p_value < 0.05])
+    assert (np.abs(np.mean(rejected, axis=0) - 0.05) < 0.02).all(), np.mean(rejected, axis=0)
 
 
 def test_fz0_of_the_true_pair_is_the_log_of_the_shortfall_and_no_other_pair_has_less():
@@ -195,7 +212,7 @@ def test_no_exceedance_and_nothing_but_exceedances_give_finite_figures_or_nan(n,
     if n >= 16:
         assert quantile.degrees == 1
         assert quantile.p_value < 1e-9 if always else quantile.p_value < 0.01
-    shortfall = expected_shortfall_test(returns, var, es, 0.05, np.full((9, n), 0.01))
+    shortfall = expected_shortfall_test(returns, var, es, 0.05, breaches(np.full((9, n), 0.01), var, es))
     if always:
         assert shortfall.z1 == pytest.approx(1 - 5 / 3)
         assert shortfall.z2 == pytest.approx(1 - 100 / 3)
@@ -221,6 +238,8 @@ def test_wrong_signs_and_percentages_are_refused():
     with pytest.raises(BadInput, match=r"var at row 0"):
         fz0(returns, -var, es, 0.05)
     with pytest.raises(BadInput, match=r"es at row 3"):
-        expected_shortfall_test(returns, var, np.where(np.arange(50) == 3, np.nan, es), 0.05, returns[None])
+        expected_shortfall_test(
+            returns, var, np.where(np.arange(50) == 3, np.nan, es), 0.05, breaches(returns[None], var, es)
+        )
     with pytest.raises(BadInput, match=r"level=5 .*0\.05"):
         kupiec(exceedances(returns, var), 5)

@@ -10,15 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from data_pipeline import BadInput, DataConfig, TokenDataset, open_dataset, prepare
 from data_pipeline.dataset import is_dataset
+from data_pipeline.splits import parse_day
 from data_pipeline.tokenizers import TokenIds
 from mqc_jax.commands.device import Device, use_device
-from mqc_jax.commands.scoreboard import check_overlap, show
+from mqc_jax.commands.scoreboard import Seen, scored_since, show, what_was_seen
 from mqc_jax.flags import check_range, parse
 from mqc_jax.run import Run, load_run, open_run_dataset, read_metrics
 
@@ -46,8 +46,10 @@ class EvaluateFlags:
     """Refit the run's configuration and all classics every New Year of these years, like 2005:2018, and score them."""
     n_members: int = 5
     """Seeds that are pooled in each refit of --walk_forward."""
+    since: str | None = None
+    """Score the test dates from this one on, like 2016-01-01; default: all that the run has not seen."""
     allow_overlap: bool = False
-    """Score dates that the run has seen, and say so in the first line."""
+    """With --since: score dates that the run has seen, and say so in the first line."""
     device: Device = "auto"
     """Where to compute."""
     json: str | None = None
@@ -59,8 +61,14 @@ def flags(argv: Sequence[str]) -> EvaluateFlags:
     if given.seq_len is not None and given.seq_len < 1:
         raise BadInput(f"--seq_len {given.seq_len} must be 1 or more")
     check_range(given, n_members=100)
+    if given.since is not None:
+        parse_day(given.since, "--since")
     if given.walk_forward is not None:
         parse_years(given.walk_forward)
+        defaults = EvaluateFlags()
+        for name in ("split", "seq_len", "scoreboard", "since", "allow_overlap"):
+            if getattr(given, name) != getattr(defaults, name):
+                raise BadInput(f"--walk_forward scores whole years of its own refits; leave out --{name}")
     return given
 
 
@@ -85,15 +93,17 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     else:
         with TemporaryDirectory() as place:
             dataset = _other_data(flags.data_file, loaded, Path(place) / "dataset", console)
-    if flags.walk_forward is not None:
-        return _walk(flags, loaded, dataset, parse_years(flags.walk_forward), console)
     context = loaded.config.model.sequence_len
+    seq_len = flags.seq_len or context
+    if flags.walk_forward is not None:
+        canaries = _refuse_leaks(flags, loaded, dataset, seq_len)
+        return _walk(flags, loaded, dataset, parse_years(flags.walk_forward), canaries, console)
+    if flags.since is not None:
+        dataset = scored_since(dataset, flags.since)
+    seen = what_was_seen(loaded, dataset, flags.split, flags.allow_overlap)
+    console.print(seen.line)
     if flags.seq_len is not None and flags.seq_len > context:
         console.print(f"windows of {flags.seq_len}: longer than in training; each layer looks back {context} tokens")
-    seq_len = flags.seq_len or context
-    overlap = _overlap(flags, loaded, dataset)
-    if overlap:
-        console.print(f"WARNING: {overlap}")
     figures = evaluate(loaded.model, dataset, flags.split, seq_len=seq_len)
     canaries = _refuse_leaks(flags, loaded, dataset, seq_len)
     if dataset.market is not None and not dataset.tokenizer.exact_likelihood:
@@ -101,10 +111,10 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     lines = read_metrics(flags.checkpoint)
     n_parameters = count_parameters(loaded.model)
     _print(figures, f"{flags.checkpoint} on {dataset.manifest['source']}, {n_parameters:,} parameters", console)
-    canaries += _alarms(figures, dataset)
+    models = _models(flags, loaded, dataset, seq_len, seen, console) if flags.scoreboard else None
+    canaries += _alarms(figures, models, dataset)
     for line in summary(canaries):
         console.print(line)
-    models = _models(flags, loaded, dataset, seq_len, overlap, console) if flags.scoreboard else {}
     return {
         "run": flags.checkpoint,
         "source": dataset.manifest["source"],
@@ -117,70 +127,83 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     }
 
 
-def _overlap(flags: EvaluateFlags, run: Run, dataset: TokenDataset) -> str | None:
-    rows = dataset.rows(flags.split)
-    if dataset.market is None or not len(rows) or not run.manifest["splits"].get("train_end"):
-        return None
-    first = str(np.asarray(dataset.market.times[rows]).min().astype("datetime64[D]"))
-    return check_overlap(run, first, flags.split, flags.allow_overlap)
-
-
 def _refuse_leaks(flags: EvaluateFlags, run: Run, dataset: TokenDataset, seq_len: int) -> list[Canary]:
+    """The canaries, all of them silent, or DamagedData."""
     from mqc_jax.evaluation.canaries import predictor, refuse_leaks, run_canaries
 
+    own = flags.data_file is None and flags.since is None
     predict = predictor(run.model, seq_len)
-    own = flags.data_file is None
     canaries = run_canaries(predict, dataset, flags.split, run.config.model.sequence_len, own_tokenizer=own)
     refuse_leaks(canaries)
-    return [canary for canary in canaries if not canary.alarm]
+    return canaries
 
 
-def _alarms(figures: dict[str, Any], dataset: TokenDataset) -> list[Canary]:
+def _alarms(figures: dict[str, Any], models: dict[str, Any] | None, dataset: TokenDataset) -> list[Canary]:
     from mqc_jax.evaluation.canaries import Figures, alarms
 
     gain = figures.get("bits_gained_over_adaptive_unigram", math.nan) * math.log(2)
-    return alarms(Figures(gain, figures["top1_accuracy"], None), dataset)
+    assets = models["gpt"]["assets"].values() if models else []
+    right = [(asset["direction_right"], asset["n_returns"]) for asset in assets if asset["direction_right"] is not None]
+    direction = sum(share * n for share, n in right) / sum(n for _, n in right) if right else None
+    return alarms(Figures(gain, figures["top1_accuracy"], direction), dataset)
+
+
+def _place(flags: EvaluateFlags, *name: str) -> Path:
+    """The folder of a report: one for every way to ask."""
+    data = [] if flags.data_file is None else [re.sub(r"\W+", "-", Path(flags.data_file).stem)]
+    since = [] if flags.since is None else [flags.since]
+    return Path(flags.checkpoint) / "-".join([*name, *data, *since])
 
 
 def _models(
-    flags: EvaluateFlags, run: Run, dataset: TokenDataset, seq_len: int, overlap: str | None, console: Console
+    flags: EvaluateFlags, run: Run, dataset: TokenDataset, seq_len: int, seen: Seen, console: Console
 ) -> dict[str, Any] | None:
     """The scoreboard's figures, or none where there is nothing to compare."""
     from mqc_jax.evaluation.contest import frozen_contest
 
-    what = [] if flags.split == "test" else [flags.split]
-    what += [] if flags.data_file is None else [re.sub(r"\W+", "-", Path(flags.data_file).stem)]
-    place = Path(flags.checkpoint) / "-".join(["scoreboard", *what])
+    place = _place(flags, "scoreboard", *([] if flags.split == "test" else [flags.split]))
     cache = Path(flags.checkpoint) / "cache"
     try:
-        with console.status("fitting the classics"):
+        with console.status("fitting the classics") as status:
             contest = frozen_contest(
-                run.model, dataset, flags.split, seq_len=seq_len, cache=cache, say=lambda line: None
+                run.model, dataset, flags.split, seq_len=seq_len, cache=cache, say=status.update, note=console.print
             )
     except BadInput as error:
         console.print(f"no scoreboard: {error}")
         return None
-    return show(contest, run, flags.checkpoint, place, run.manifest["splits"]["train_end"], overlap, console)
+    about = {"splits": dataset.manifest["splits"], "train_end": seen.train_end, "overlap": seen.overlap}
+    return show(contest, flags.checkpoint, dataset.manifest["source"], place, about, console)
 
 
 def _walk(
-    flags: EvaluateFlags, run: Run, dataset: TokenDataset, years: tuple[int, int], console: Console
+    flags: EvaluateFlags,
+    run: Run,
+    dataset: TokenDataset,
+    years: tuple[int, int],
+    canaries: list[Canary],
+    console: Console,
 ) -> dict[str, Any]:
+    from mqc_jax.evaluation.canaries import as_json, summary
     from mqc_jax.evaluation.contest import walking_contest
 
-    place = Path(flags.checkpoint) / f"walk-forward-{years[0]}-{years[1]}"
+    place = _place(flags, "walk-forward", *map(str, years), f"{flags.n_members}-members")
     cache = Path(flags.checkpoint) / "cache"
     seeds = range(run.config.train.seed, run.config.train.seed + flags.n_members)
     contest = walking_contest(run.config, dataset, years, seeds=seeds, cache=cache, say=console.print)
     console.print(f"{flags.n_members} members, {contest.n_epochs} epochs in every refit")
+    canaries += contest.canaries
+    for line in summary(canaries):
+        console.print(line)
     trained_to = f"the end of the year before each scored one, {flags.n_members} members"
+    about = {"splits": {}, "train_end": trained_to, "overlap": None}
     return {
         "run": flags.checkpoint,
         "source": dataset.manifest["source"],
         "years": list(years),
         "n_members": flags.n_members,
         "n_epochs": contest.n_epochs,
-        "models": show(contest, run, flags.checkpoint, place, trained_to, None, console),
+        "canaries": as_json(canaries),
+        "models": show(contest, flags.checkpoint, dataset.manifest["source"], place, about, console),
     }
 
 

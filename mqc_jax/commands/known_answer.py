@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from data_pipeline import BadInput
+from data_pipeline import BadInput, DamagedData
 from mqc_jax.commands.device import Device, use_device
 from mqc_jax.flags import check_range, check_seed, parse
 
@@ -74,7 +74,11 @@ def run(flags: KnownAnswerFlags, console: Console) -> dict[str, Any]:
             error = f"{found.excess_standard_error:.4f}"
             table.add_row(name, f"{found.n_training_tokens:,}", *numbers, error, share)
             figures.append({"task": name} | found._asdict())
-            if found.below_floor:
-                console.print(f"LEAK: {name} lies below its floor by more than chance; the future is known somewhere")
     console.print(table)
-    return {"preset": flags.config, "n_members": flags.n_members, "tasks": figures}
+    report = {"preset": flags.config, "n_members": flags.n_members, "tasks": figures}
+    below = [f"{one['task']} on {one['n_training_tokens']:,} tokens" for one in figures if one["below_floor"]]
+    if below:
+        error = DamagedData(f"leak: below the floor by more than chance: {', '.join(below)}; the future is known")
+        error.figures = report
+        raise error
+    return report

@@ -17,6 +17,7 @@ from mqc_jax.evaluation.calibration import berkowitz, coverage, deciles, directi
 from mqc_jax.evaluation.comparison import diebold_mariano, edge, model_confidence_set, weighted_quantile_loss
 from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.risk import (
+    Breaches,
     christoffersen,
     dynamic_quantile,
     exceedances,
@@ -25,13 +26,12 @@ from mqc_jax.evaluation.risk import (
     kupiec,
     kupiec_range,
 )
-from mqc_jax.evaluation.scores import NATS_PER_BIT, hac_standard_error, mean_by_date
+from mqc_jax.evaluation.scores import LEAST_MASS, NATS_PER_BIT, hac_standard_error, mean_by_date
 from mqc_jax.evaluation.table import Table
 
-LEAST_MASS = 1e-300  # a law that calls what happened impossible is charged 690 nats, not infinitely many
 RISK_LEVELS = (0.01, 0.025, 0.05)  # of value at risk and expected shortfall
 LEVELS = np.array([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995])
-TAIL_LEVELS = (np.arange(50) + 0.5) / 50  # of a risk level: where simulated exceedances lie
+TAIL_DEPTHS = np.linspace(0, 9, 25)  # −ln of the share of a risk level below each quantile that is kept of the tail
 SIMULATIONS = 1000
 RIVALS = ("garch_t", "gjr_skew_t", "linear")  # every model is compared with these
 
@@ -57,7 +57,7 @@ class Scores(NamedTuple):
     mean_N: np.ndarray  # log return
     quantiles_NP: np.ndarray  # at LEVELS
     shortfall_NP: np.ndarray  # mean return below the quantiles of RISK_LEVELS
-    tails_NPQ: np.ndarray  # quantiles at TAIL_LEVELS of each of RISK_LEVELS
+    tails_NPQ: np.ndarray  # quantiles at TAIL_DEPTHS of each of RISK_LEVELS
 
 
 def score(law: Law, outcomes: Outcomes) -> Scores:
@@ -77,7 +77,7 @@ def score(law: Law, outcomes: Outcomes) -> Scores:
         table.mean(),
         table.quantile(LEVELS),
         table.expected_shortfall(np.array(RISK_LEVELS)),
-        np.stack([table.quantile(level * TAIL_LEVELS) for level in RISK_LEVELS], axis=1),
+        np.stack([table.quantile(level * np.exp(-TAIL_DEPTHS)) for level in RISK_LEVELS], axis=1),
     )
 
 
@@ -177,8 +177,8 @@ def _risk(found: Scores, returns: np.ndarray, p: int, seed: int) -> dict[str, An
     hits = exceedances(returns, value_at_risk)
     least, most = kupiec_range(len(returns), level)
     conditional = christoffersen(hits, level)
-    simulated = _simulate(found.tails_NPQ[:, p], level, np.random.default_rng(seed))
-    tail = expected_shortfall_test(returns, value_at_risk, shortfall, level, simulated)
+    null = simulated_breaches(found.tails_NPQ[:, p], shortfall, level, np.random.default_rng(seed))
+    tail = expected_shortfall_test(returns, value_at_risk, shortfall, level, null)
     return {
         "exceedances": int(hits.sum()),
         "expected_range": [least, most],
@@ -195,8 +195,15 @@ def _risk(found: Scores, returns: np.ndarray, p: int, seed: int) -> dict[str, An
     }
 
 
-def _simulate(tails_NQ: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    """Returns the law itself would have brought, (SIMULATIONS, N): those above the value at risk are left at 0."""
-    shape = SIMULATIONS, len(tails_NQ)
-    drawn = tails_NQ[np.arange(len(tails_NQ)), rng.integers(tails_NQ.shape[1], size=shape)]
-    return np.where(rng.random(shape) < level, drawn, 0.0)
+def simulated_breaches(tails_NQ: np.ndarray, es_N: np.ndarray, level: float, rng: np.random.Generator) -> Breaches:
+    """The exceedances that the laws themselves would have brought, given their quantiles at TAIL_DEPTHS of `level`.
+
+    Quantiles are taken to be linear in between, in the logarithm of their level.
+    """
+    count_S = rng.binomial(len(tails_NQ), level, SIMULATIONS)
+    row = rng.integers(len(tails_NQ), size=count_S.sum())
+    place = np.minimum(rng.exponential(size=len(row)) / TAIL_DEPTHS[1], len(TAIL_DEPTHS) - 1)
+    k = np.minimum(place.astype(int), len(TAIL_DEPTHS) - 2)
+    returns = tails_NQ[row, k] + (place - k) * (tails_NQ[row, k + 1] - tails_NQ[row, k])
+    history = np.repeat(np.arange(SIMULATIONS), count_S)
+    return Breaches(np.bincount(history, returns / es_N[row], SIMULATIONS), count_S)

@@ -97,13 +97,18 @@ def run_canaries(
       figures: its scores; without them there are no alarms.
       own_tokenizer: whether the tokenizer was fitted to this dataset.
     """
-    found = [
-        splits_canary(dataset, context),
-        tokenizer_canary(dataset) if own_tokenizer else _skipped("tokenizer", "it was fitted to other data"),
-        history_canary(dataset),
-        predictions_canary(predict, dataset, split, context),
-    ]
+    found = data_canaries(dataset, context, own_tokenizer=own_tokenizer)
+    found.append(predictions_canary(predict, dataset, split, context))
     return found + ([] if figures is None else alarms(figures, dataset))
+
+
+def data_canaries(dataset: TokenDataset, context: int, *, own_tokenizer: bool = True) -> list[Canary]:
+    """The experiments that need no model."""
+    return [
+        splits_canary(dataset, context),
+        tokenizer_canary(dataset) if own_tokenizer else _skipped("tokenizer", "it was fitted to other data or dates"),
+        history_canary(dataset),
+    ]
 
 
 def predictor(model: GPT, length: int) -> Predict:

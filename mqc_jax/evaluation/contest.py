@@ -12,6 +12,7 @@ from data_pipeline.dataset import Split, TokenDataset
 from data_pipeline.errors import BadInput
 from mqc_jax.config import Config
 from mqc_jax.evaluation.board import Outcomes, Scores, score, scoreboard
+from mqc_jax.evaluation.canaries import Canary, data_canaries, refuse_leaks
 from mqc_jax.evaluation.classics import annual_refits
 from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.linear import fit_linear
@@ -35,14 +36,20 @@ class Contest(NamedTuple):
     scores: dict[str, Scores]
     outcomes: Outcomes
     n_epochs: int | None = None  # of every refit, in a walk-forward
+    canaries: Sequence[Canary] = ()  # of its first refit's data
 
 
-def frozen_contest(model: GPT, dataset: TokenDataset, split: Split, *, seq_len: int, cache: Path, say: Say) -> Contest:
-    """The model as it is, and the linear map of its training dates; the classics are refitted every New Year."""
+def frozen_contest(
+    model: GPT, dataset: TokenDataset, split: Split, *, seq_len: int, cache: Path, say: Say, note: Say
+) -> Contest:
+    """The model as it is, and the linear map of its training dates; the classics are refitted every New Year.
+
+    `say` is told what is being done, `note` what the reader should know.
+    """
     require_returns(dataset)
-    times = np.asarray(_times(dataset, dataset.rows(split)))
+    times = _times(dataset, dataset.rows(split))
     refits = annual_refits(*(int(str(end.astype("datetime64[Y]"))) for end in (times.min(), times.max())))
-    rows = scorable(dataset, dataset.rows(split), refits)[-MOST_ROWS:]
+    rows = scorable(dataset, dataset.rows(split), refits, MOST_ROWS, note)
     found, log_masses = (
         np.concatenate(part) for part in zip(*predictions(model, dataset, split, seq_len), strict=True)
     )
@@ -63,15 +70,19 @@ def walking_contest(
     require_returns(dataset)
     refits = annual_refits(*years)
     first = recut(dataset, config, refits[0])
-    every = np.sort(np.concatenate([first.history_rows(number) for number in range(len(first.assets))]))
-    times = np.asarray(_times(dataset, every))
-    every = every[(times >= refits[0].first) & (times < refits[-1].last)]
+    canaries = data_canaries(first, config.model.sequence_len)
+    refuse_leaks(canaries)
+    every = np.sort(np.concatenate([first.rows("validation"), first.rows("test")]))
+    every = every[_times(dataset, every) < refits[-1].last]
     if not len(every):
         raise BadInput(f"--walk_forward {years[0]}:{years[1]}: no returns in these years; choose others")
-    rows = scorable(dataset, every, refits)[-MOST_ROWS:]
+    rows = scorable(dataset, every, refits, MOST_ROWS, say)
+    times = _times(dataset, rows)
+    refits = [refit for refit in refits if ((times >= refit.first) & (times < refit.last)).any()]
     laws, n_epochs = neural_laws(dataset, config, rows, refits, seeds=seeds, cache=cache / "refits", say=say)
     laws |= classic_laws(dataset, rows, refits, cache / "fits", say)
-    return _contest(laws, outcomes_of(dataset, rows, _partition(first)))._replace(n_epochs=n_epochs)
+    found = _contest(laws, outcomes_of(dataset, rows, _partition(first)))
+    return found._replace(n_epochs=n_epochs, canaries=canaries)
 
 
 def _contest(laws: dict[str, Law], outcomes: Outcomes) -> Contest:
@@ -88,4 +99,4 @@ def _partition(dataset: TokenDataset) -> Partition:
 
 def _times(dataset: TokenDataset, rows: np.ndarray) -> np.ndarray:
     assert dataset.market is not None
-    return dataset.market.times[rows]
+    return np.asarray(dataset.market.times[rows])

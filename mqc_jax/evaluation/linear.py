@@ -90,5 +90,7 @@ def _newton_step(
 
 def _features(dataset: TokenDataset, rows: np.ndarray, basis_VP: np.ndarray) -> np.ndarray:
     assert dataset.market is not None
-    own_NP = basis_VP[np.minimum(dataset.tokens[rows], len(basis_VP) - 1)]  # a special token says nothing of its own
+    tokens = dataset.tokens[rows]
+    is_return = (tokens < len(basis_VP))[:, None]
+    own_NP = np.where(is_return, basis_VP[np.minimum(tokens, len(basis_VP) - 1)], 0.0)  # a special token has no value
     return np.concatenate([dataset.market.inputs[rows], own_NP, np.ones((len(rows), 1))], axis=1)

@@ -5,7 +5,6 @@ Axis letters: N rows.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,20 @@ from data_pipeline.errors import BadInput
 from data_pipeline.storage import read_json, write_json
 from data_pipeline.tokenizers import ReturnTokenizer
 from mqc_jax.evaluation.board import Outcomes
+from mqc_jax.evaluation.cache import code_hash, content_hash
 from mqc_jax.evaluation.classics import BASELINES, Asset, Classic, Refit, scored_rows
 from mqc_jax.evaluation.law import Law, concatenate
 from mqc_jax.evaluation.partition import Partition
 from mqc_jax.evaluation.token_law import TokenLaw
 
 Say = Callable[[str], None]
+FITS_DEPEND_ON = (
+    (
+        *("mqc_jax/evaluation/classics", "mqc_jax/evaluation/law.py", "mqc_jax/evaluation/baselines.py"),
+        *("data_pipeline/tokenizers", "data_pipeline/volatility.py"),
+    ),
+    ("arch", "numpy", "scipy"),
+)
 
 
 def require_returns(dataset: TokenDataset) -> None:
@@ -31,6 +38,11 @@ def require_returns(dataset: TokenDataset) -> None:
         raise BadInput(
             f"{dataset.manifest['source']}: {dataset.tokenizer.kind} tokens have no likelihood of returns, so there "
             "is nothing to compare; train on prices with another --tokenizer"
+        )
+    if dataset.interleaved:
+        raise BadInput(
+            f"{dataset.manifest['source']}: with --layout interleaved an asset's law knows what others did on the same "
+            "date, so it cannot stand beside forecasts; train with --layout per_asset"
         )
 
 
@@ -50,15 +62,21 @@ def histories(dataset: TokenDataset) -> list[Asset]:
     ]
 
 
-def scorable(dataset: TokenDataset, rows: np.ndarray, refits: Sequence[Refit]) -> np.ndarray:
-    """Those of `rows` for which every classic has enough history to be fitted to."""
+def scorable(dataset: TokenDataset, rows: np.ndarray, refits: Sequence[Refit], most: int, say: Say) -> np.ndarray:
+    """Those of `rows` for which every classic has enough history to be fitted to: about `most`, of the last dates."""
     kept = []
     for number, asset in enumerate(histories(dataset)):
         kept.append(np.intersect1d(rows, dataset.history_rows(number)[scored_rows(asset, refits)]))
     found = np.sort(np.concatenate(kept))
     if not len(found):
         raise BadInput(f"{dataset.manifest['source']}: no asset has enough history before the dates that are scored")
-    return found
+    if len(found) <= most:
+        return found
+    assert dataset.market is not None
+    times = np.asarray(dataset.market.times[found])
+    first = np.sort(times)[-most]
+    say(f"the scoreboard has the last {most:,} of {len(found):,} returns, from {first.astype('datetime64[D]')} on")
+    return found[times >= first]
 
 
 def outcomes_of(dataset: TokenDataset, rows: np.ndarray, partition: Partition) -> Outcomes:
@@ -95,26 +113,18 @@ def classic_laws(
 
 
 def cached_fit(cache: Path) -> Callable[[Classic, Asset], Any]:
-    """`classic.fit(past)`, looked up by the hash of both where it was done before."""
+    """`classic.fit(past)`, looked up by the hash of both, and of the code that fits, where it was done before."""
+    code = code_hash(*FITS_DEPEND_ON)
 
     def fit(classic: Classic, past: Asset) -> Any:
         arrays = (past.returns, past.log_range) if past.log_range is not None else (past.returns,)
-        file = cache / f"{content_hash(repr(classic), *arrays)}.json"
+        file = cache / f"{content_hash(code, repr(classic), *arrays)}.json"
         if not file.is_file():
             cache.mkdir(parents=True, exist_ok=True)
             write_json(file, classic.fit(past).to_json())
         return classic.parameters.from_json(read_json(file))
 
     return fit
-
-
-def content_hash(*parts: str | np.ndarray) -> str:
-    """The first 24 hex digits of the SHA-256 of texts and arrays."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
-        digest.update(b"\0")
-    return digest.hexdigest()[:24]
 
 
 def token_law(dataset: TokenDataset, rows: np.ndarray, masses_NK: np.ndarray) -> TokenLaw:

@@ -16,9 +16,9 @@ from data_pipeline.tokenizers.cuts import fine_tail_levels
 from data_pipeline.tokenizers.returns import MIN_TRAINING_RETURNS
 from mqc_jax.evaluation.baselines import RawReturnLaw
 from mqc_jax.evaluation.distribution import bin_masses
+from mqc_jax.evaluation.scores import LEAST_MASS
 
 N_BINS = 64
-LEAST_MASS = 1e-300  # a law that calls what happened impossible is charged 690 nats, not infinitely many
 
 
 class Partition:

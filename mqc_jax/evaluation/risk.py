@@ -90,20 +90,34 @@ def dynamic_quantile(hits: np.ndarray, var: np.ndarray, level: float, lags: int 
     return ChiSquared.of(float(fitted @ fitted) / (level * (1 - level)), int(rank))
 
 
+class Breaches(NamedTuple):
+    """The exceedances of S histories."""
+
+    depth_S: np.ndarray  # sum of return / es over them
+    count_S: np.ndarray
+
+
+def breaches(returns_ST: np.ndarray, var_T: np.ndarray, es_T: np.ndarray) -> Breaches:
+    """Those of S histories of the same T returns."""
+    hits_ST = exceedances(returns_ST, var_T)
+    return Breaches(np.einsum("st,st,t->s", returns_ST, hits_ST, 1 / es_T), hits_ST.sum(axis=1))
+
+
 def expected_shortfall_test(
-    returns_T: np.ndarray, var_T: np.ndarray, es_T: np.ndarray, level: float, simulated_ST: np.ndarray
+    returns_T: np.ndarray, var_T: np.ndarray, es_T: np.ndarray, level: float, null: Breaches
 ) -> AcerbiSzekely:
     """Z₁ and Z₂ of Acerbi and Székely (2014), and how often the model itself does as badly.
 
-    `simulated_ST` are S draws of all T returns from the forecast laws. Z₁ looks at how deep the exceedances are, and
-    is NaN when there are none; Z₂ also at how many, and is then 1. p-values count the observed as one more draw, so
-    they are at least 1 / (S + 1). Raises BadInput for an `es` that is not negative.
+    `null` are S draws of all T returns from the forecast laws. Z₁ looks at how deep the exceedances are, and is NaN
+    when there are none; Z₂ also at how many, and is then 1. p-values count the observed as one more draw, so they are
+    at least 1 / (S + 1). Raises BadInput for an `es` that is not negative.
     """
     _check_level(level)
     _check_negative("es", es_T)
-    z1, z2 = _shortfall_statistics(returns_T[None], var_T, es_T, level)
-    null1, null2 = _shortfall_statistics(simulated_ST, var_T, es_T, level)
-    return AcerbiSzekely(float(z1[0]), _share_below(null1, z1[0]), float(z2[0]), _share_below(null2, z2[0]))
+    expected = level * len(returns_T)
+    (z1,), (z2,) = _z1_and_z2(breaches(returns_T[None], var_T, es_T), expected)
+    null1, null2 = _z1_and_z2(null, expected)
+    return AcerbiSzekely(float(z1), _share_below(null1, z1), float(z2), _share_below(null2, z2))
 
 
 def fz0(returns: np.ndarray, var: np.ndarray, es: np.ndarray, level: float) -> np.ndarray:
@@ -133,14 +147,9 @@ def _count_ratio(count: np.ndarray | int, n: int, level: float) -> np.ndarray:
     return 2 * (xlogy(count, share / level) + xlogy(n - count, (1 - share) / (1 - level)))
 
 
-def _shortfall_statistics(
-    returns_ST: np.ndarray, var_T: np.ndarray, es_T: np.ndarray, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    hits_ST = exceedances(returns_ST, var_T)
-    depth_S = np.einsum("st,st,t->s", returns_ST, hits_ST, 1 / es_T)
-    count_S = hits_ST.sum(axis=1)
-    z1_S = np.where(count_S > 0, 1 - depth_S / np.maximum(count_S, 1), np.nan)
-    return z1_S, 1 - depth_S / (level * returns_ST.shape[1])
+def _z1_and_z2(found: Breaches, expected: float) -> tuple[np.ndarray, np.ndarray]:
+    z1_S = np.where(found.count_S > 0, 1 - found.depth_S / np.maximum(found.count_S, 1), np.nan)
+    return z1_S, 1 - found.depth_S / expected
 
 
 def _share_below(null_S: np.ndarray, observed: float) -> float:

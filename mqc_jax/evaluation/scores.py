@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 NATS_PER_BIT = float(np.log(2))
+LEAST_MASS = 1e-300  # a law that calls what happened impossible is charged 690 nats, not infinitely many
 
 
 def mean_by_date(values: np.ndarray, times: np.ndarray) -> np.ndarray:

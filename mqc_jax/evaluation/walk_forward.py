@@ -21,16 +21,21 @@ from data_pipeline.errors import BadInput
 from data_pipeline.storage import read_json, replacing, write_json
 from data_pipeline.tokenizers import ReturnTokenizer
 from mqc_jax.config import Config
+from mqc_jax.evaluation.cache import code_hash, content_hash
 from mqc_jax.evaluation.classics import Refit
 from mqc_jax.evaluation.law import Law, concatenate
 from mqc_jax.evaluation.linear import fit_linear
-from mqc_jax.evaluation.lineup import Say, content_hash, token_law
+from mqc_jax.evaluation.lineup import Say, token_law
 from mqc_jax.training.batches import steps_per_epoch
 from mqc_jax.training.ensemble import Ensemble, pooled_probabilities
 
 DAY, YEAR = np.timedelta64(1, "D"), np.timedelta64(365, "D")
 YEARS_TO_CHOOSE = 3
 EPOCHS_APART = 4  # that are compared
+REFITS_DEPEND_ON = (
+    ("mqc_jax/model", "mqc_jax/training", "mqc_jax/run.py", "mqc_jax/evaluation/walk_forward.py"),
+    ("flax", "jax", "jaxlib", "numpy", "optax"),
+)
 
 
 def recut(dataset: TokenDataset, config: Config, refit: Refit) -> TokenDataset:
@@ -40,8 +45,8 @@ def recut(dataset: TokenDataset, config: Config, refit: Refit) -> TokenDataset:
     """
     if dataset.n_special:
         raise BadInput(
-            f"{dataset.manifest['source']}: special tokens and interleaved assets cannot be refitted yet; score the "
-            "run without --walk_forward, or train one without them"
+            f"{dataset.manifest['source']}: special tokens cannot be refitted yet; score the run without "
+            "--walk_forward, or train one without them"
         )
     last_days = [str((instant - DAY).astype("datetime64[D]")) for instant in (refit.train_end, refit.last)]
     data = replace(config.data, train_end=last_days[0], validation_end=last_days[1], timeframes=None)
@@ -113,7 +118,8 @@ def _steps_per_epoch(config: Config, dataset: TokenDataset) -> int:
 def _key(cut: TokenDataset, config: Config, seeds: Sequence[int]) -> str:
     about: dict[str, Any] = {"config": config.to_json(), "seeds": list(seeds)}
     arrays = {name: entry["sha256"] for name, entry in cut.manifest["arrays"].items()}
-    return content_hash(json.dumps([about, arrays, cut.manifest["tokenizer"]], sort_keys=True))
+    described = json.dumps([about, arrays, cut.manifest["tokenizer"]], sort_keys=True)
+    return content_hash(code_hash(*REFITS_DEPEND_ON), described)
 
 
 def _pooled(

@@ -29,6 +29,8 @@ class Asset(NamedTuple):
 
     @classmethod
     def of(cls, name: str, times: np.ndarray, returns: np.ndarray, log_range: np.ndarray | None = None) -> Asset:
+        if log_range is not None and not np.isfinite(log_range).any():
+            log_range = None
         return cls(name, times, returns, volatility_of(returns), log_range)
 
     def until(self, n: int) -> Asset:

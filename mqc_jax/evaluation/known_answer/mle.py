@@ -12,8 +12,8 @@ from data_pipeline.sources.synthetic import Gjr
 from mqc_jax.evaluation.known_answer.garch import TokenGarch, gjr, moments
 from mqc_jax.evaluation.known_answer.student import bin_masses, interval_mass, unit_scale
 from mqc_jax.evaluation.known_answer.task import Simulated
+from mqc_jax.evaluation.scores import LEAST_MASS
 
-LEAST_MASS = 1e-300
 MOST_PERSISTENCE = 0.9999
 PERSISTENCE, REACTION, NU = 0.95, 0.06, 6.0  # where the search begins
 
