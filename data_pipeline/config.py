@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Tokenizing = Literal["volatility", "quantile", "uniform", "rolling", "vqvae"]
 Signal = Literal["log_return", "log_oc", "pct_oc", "delta"]
-OPTIONS = ("signal", "special_tokens", "clock", "layout", "timeframes", "calendar")
+OPTIONS = ("signal", "special_tokens", "clock", "ranges", "layout", "timeframes", "calendar")
 
 
 def require(condition: bool, message: str) -> None:
@@ -78,6 +78,8 @@ class DataConfig:
     """Mark beginnings, gaps and sessions by tokens of their own, which are read and never predicted."""
     clock: bool = False
     """Add to the float inputs, by the calendar: bars missing, time to the next bar, whether it opens a session."""
+    ranges: bool = False
+    """Add to the float inputs the ranges of the bars, where they have highs and lows; forecasts reach one bar then."""
     layout: Literal["by_asset", "interleaved"] = "by_asset"
     """One history per asset, or the assets of each date side by side."""
     timeframes: str | None = None

@@ -23,10 +23,9 @@ import numpy as np
 
 from data_pipeline.bars import ReturnSeries
 from data_pipeline.errors import BadInput, DamagedData
-from data_pipeline.rows import Market
+from data_pipeline.rows import CLOCK_NAMES, Market
 from data_pipeline.storage import new_directory, read_json, sync, write_json
 from data_pipeline.tokenizers import Tokenizer, tokenizer_from_json
-from data_pipeline.volatility import INPUT_NAMES
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -109,9 +108,9 @@ class TokenDataset:
         starts[np.searchsorted(rows, self.asset_segments(asset)[:, 0])] = True
         market = self.market
         times, closes, returns = (np.asarray(column[rows]) for column in (market.times, market.closes, market.returns))
-        clock = market.inputs[rows][:, len(INPUT_NAMES) :]
+        has_clock = CLOCK_NAMES[0] in self.manifest["inputs"]
+        clock = market.inputs[rows][:, -len(CLOCK_NAMES) :] if has_clock else None
         log_range = np.asarray(market.log_range[rows], np.float64)
-        clock = clock if clock.shape[1] else None
         return ReturnSeries(self.assets[asset], times, closes, returns, starts, clock=clock, log_range=log_range)
 
     def assets_of(self, rows: np.ndarray) -> np.ndarray:

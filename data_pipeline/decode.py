@@ -14,7 +14,7 @@ from data_pipeline.rows import columns
 from data_pipeline.shards import check_timeframes, read_part
 from data_pipeline.sources import open_source
 from data_pipeline.tokenizers import Fitted, ReturnTokenizer
-from data_pipeline.volatility import WARMUP
+from data_pipeline.volatility import INPUT_NAMES, WARMUP
 
 
 def token_frames(
@@ -39,7 +39,7 @@ def token_frames(
             interval = reading.shard.about["interval"]
             if interval not in intervals:
                 say(f"{series.unique_id}: bars of {interval}; the tokenizer was fitted on {', '.join(intervals)}")
-            tokens, market = columns(series, tokenizer, clock=False)
+            tokens, market = columns(series, tokenizer, INPUT_NAMES)
             table = {"ds": market.times, "token": tokens, "log_return": market.returns, "close": market.closes}
             found = True
             yield pd.DataFrame({"unique_id": series.unique_id} | table).iloc[WARMUP:]

@@ -12,13 +12,13 @@ from data_pipeline.config import DataConfig
 from data_pipeline.dataset import manifest_head, token_dtype
 from data_pipeline.engine import Mapper, merged
 from data_pipeline.errors import BadInput
-from data_pipeline.rows import CLOCK_NAMES, fill, place
+from data_pipeline.rows import fill, input_names, place
 from data_pipeline.shards import Shard
 from data_pipeline.splits import DayCounts, borders_of, split_dates
 from data_pipeline.tokenizers import KINDS, Fitted, ReturnTokenizer, VQVAETokenizer, special
 from data_pipeline.tokenizers.returns import Training
 from data_pipeline.tokenizers.scaling import Rolling, Scaling
-from data_pipeline.volatility import INPUT_NAMES, WARMUP
+from data_pipeline.volatility import WARMUP
 
 VQVAE_RETURNS, LEAST_VQVAE_RETURNS = 1_000_000, 64  # training returns a VQ-VAE looks at: in all, of one asset
 
@@ -42,14 +42,14 @@ class Writer(NamedTuple):
     tokenizer: Fitted
     borders: np.ndarray  # (2,) first instants after training and after validation
     special_tokens: bool
-    clock: bool
+    inputs: list[str]
 
     def write(self, arrays: Mapping[str, np.ndarray], shard: Shard, where: Span | np.ndarray) -> None:
         """Write the rows of one shard."""
         series = shard.load(patch_of(self.tokenizer))
         placed = place(series, self.borders, self.special_tokens)
         rows = slice(*where) if isinstance(where, tuple) else where
-        fill(arrays, rows, series, self.tokenizer, placed, self.clock)
+        fill(arrays, rows, series, self.tokenizer, placed, self.inputs)
         if not isinstance(where, tuple):  # side by side, others are trained on while this one warms up
             arrays["tokens"][where[:WARMUP]] = self.tokenizer.vocab_size + special.MISSING
 
@@ -66,7 +66,7 @@ class Plan(NamedTuple):
     def arrays(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         """Type and shape of every array but the segments, by name."""
         n, real = int(self.places.segments[-1, -1]), np.dtype(np.float64)
-        n_inputs = len(INPUT_NAMES) + len(CLOCK_NAMES) * self.writer.clock
+        n_inputs = len(self.writer.inputs)
         vocab_size = self.writer.tokenizer.vocab_size + len(self.manifest["special_tokens"])
         spec = {
             "tokens": (token_dtype(vocab_size), (n,)),
@@ -119,11 +119,11 @@ def make_plan(
         places = _one_by_one(shards, borders, config.special_tokens, patch_of(tokenizer), mapper)
     if not given and not (places.segments[:, 2] > places.segments[:, 1]).any():
         raise BadInput(f"{config.data}: the warm-up leaves no training date; give more history or a later --train_end")
-    about["inputs"] = [*INPUT_NAMES, *(CLOCK_NAMES if config.clock else ())]
+    about["inputs"] = input_names(config.ranges, config.clock)
     about["special_tokens"] = list(special.NAMES) if config.special_tokens or interleaved else []
     about["assets"] = [shard.about | {"pieces": n} for shard, n in zip(shards, places.pieces, strict=True)]
     about["splits"] = {"train_end": train_end, "validation_end": validation_end}
-    writer = Writer(tokenizer, borders, config.special_tokens, config.clock)
+    writer = Writer(tokenizer, borders, config.special_tokens, about["inputs"])
     return Plan(writer, shards, places, manifest_head(config.data) | about)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from data_pipeline.bars import ReturnSeries
 from data_pipeline.tokenizers import Fitted, ReturnTokenizer, special
 from data_pipeline.tokenizers.scaling import Rolling
-from data_pipeline.volatility import WARMUP, filter_returns
+from data_pipeline.volatility import INPUT_NAMES, RANGE_NAMES, WARMUP, filter_returns, range_inputs
 
 CLOCK_NAMES = ("log_gap", "log_pause_ahead", "opens_ahead")  # ln(1 + bars missing before it); `shards.clock_ahead`
 
@@ -65,8 +65,13 @@ def place(series: ReturnSeries, borders: np.ndarray, special_tokens: bool) -> Pl
     return Placed(row, owner, tokens, segments)
 
 
-def columns(series: ReturnSeries, tokenizer: Fitted, clock: bool) -> tuple[np.ndarray, Market]:
-    """Tokens of an asset's T returns, and what is known beside them."""
+def input_names(ranges: bool, clock: bool) -> list[str]:
+    """The float inputs of a dataset with these options."""
+    return [*INPUT_NAMES, *RANGE_NAMES * ranges, *CLOCK_NAMES * clock]
+
+
+def columns(series: ReturnSeries, tokenizer: Fitted, inputs: Sequence[str]) -> tuple[np.ndarray, Market]:
+    """Tokens of an asset's T returns, and what is known beside them; `inputs` as `input_names` gives them."""
     filtered = filter_returns(series.log_returns, tokenizer.typical_volatility)
     known = None
     if isinstance(tokenizer, ReturnTokenizer):
@@ -75,14 +80,16 @@ def columns(series: ReturnSeries, tokenizer: Fitted, clock: bool) -> tuple[np.nd
         known = known if isinstance(tokenizer.scaling, Rolling) else None
     else:
         tokens = tokenizer.encode(series.log_returns if series.fine_returns is None else series.fine_returns)
-    inputs = filtered.inputs
-    if clock:
-        ahead = np.zeros((len(series), len(CLOCK_NAMES)), np.float32) if series.clock is None else series.clock
-        inputs = np.concatenate([inputs, ahead], axis=1)
     log_range = np.full(len(series), np.nan) if series.log_range is None else series.log_range
     log_range = log_range.astype(np.float32)
+    parts = [filtered.inputs]
+    if RANGE_NAMES[0] in inputs:
+        parts.append(range_inputs(log_range.astype(np.float64), series.log_returns))
+    if CLOCK_NAMES[0] in inputs:
+        parts.append(np.zeros((len(series), len(CLOCK_NAMES)), np.float32) if series.clock is None else series.clock)
+    inputs_TF = np.concatenate(parts, axis=1)
     return tokens, Market(
-        series.times, series.closes, series.log_returns, filtered.volatility, inputs, log_range, known
+        series.times, series.closes, series.log_returns, filtered.volatility, inputs_TF, log_range, known
     )
 
 
@@ -92,10 +99,10 @@ def fill(
     series: ReturnSeries,
     tokenizer: Fitted,
     placed: Placed,
-    clock: bool,
+    inputs: Sequence[str],
 ) -> None:
     """Write an asset's rows into the arrays of a dataset, by name, at `rows`."""
-    tokens, market = columns(series, tokenizer, clock)
+    tokens, market = columns(series, tokenizer, inputs)
     if len(placed.owner) == len(series):  # no special tokens
         arrays["tokens"][rows] = tokens
         for name, column in market._asdict().items():

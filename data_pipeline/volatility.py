@@ -28,6 +28,8 @@ INPUT_NAMES = (
     "mean_z_3",
     "mean_z_20",
 )
+RANGE_NAMES = ("has_range", "log_range", "log_range_3", "log_range_11", "log_range_40")
+MEAN_LOG_RANGE = 0.43  # of a Brownian motion of volatility one (Alizadeh, Brandt and Diebold 2002)
 
 _SCALE, _LONG = 1, 4  # which of the variance decays is LAMBDA, and which sets the floor
 _DECAY_V = np.array([0.5 ** (1 / 3), LAMBDA, 0.5 ** (1 / 40), 0.5 ** (1 / 160), 0.5 ** (1 / 1000)])
@@ -36,6 +38,7 @@ _FLOOR = 0.1  # of the volatility of the last 1000 bars: a stale price must not 
 _TINY = 1e-12
 _PRIOR_WEIGHT, _PRIOR_VOLATILITY = 1e-6, 0.01  # gives the very first bar a scale; gone long before the warm-up ends
 _Z_LIMIT = 6.0  # inputs only: tokens and returns are never clipped
+_RANGE_LIMIT = 3.0  # the same
 
 
 class VolatilityState(NamedTuple):
@@ -93,6 +96,20 @@ def _weighted_sum(values: np.ndarray, decay: float) -> np.ndarray:
     """s_0 = values_0, s_t = decay s_{t-1} + (1 - decay) values_t."""
     start = np.array([decay * values[0]])
     return np.concatenate([values[:1], lfilter([1 - decay], [1, -decay], values[1:], zi=start)[0]])
+
+
+def range_inputs(log_range: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """The float inputs made from ln ln (high / low) of the bars of T returns, (T, 5) float32, columns RANGE_NAMES.
+
+    Ranges say what volatility was, better than returns do: the inputs are how much more than the returns say, in logs,
+    of the last bar and on average; 0 where there is no range.
+    """
+    variance, weight = _variances(returns, [_SCALE, _LONG])
+    expected = np.log(_floored(np.sqrt(variance[:, 1:] / weight[:, 1:]))[0]) + MEAN_LOG_RANGE
+    there = np.isfinite(log_range)
+    more = np.where(there, np.clip(log_range - expected, -_RANGE_LIMIT, _RANGE_LIMIT), 0.0)
+    averages = [_weighted_sum(more, 0.5 ** (1 / half_life)) for half_life in (3, 11, 40)]
+    return np.stack([there, more, *averages], axis=1).astype(np.float32)
 
 
 def steady_state(volatility: float) -> VolatilityState:

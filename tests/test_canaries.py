@@ -60,6 +60,13 @@ def interrupted(n, seed, name="A", start="2000-01-03"):
     return replace(garch_series(n, seed, name, start), starts=starts, gaps=gaps, opens=t % 7 == 0, clock=clock)
 
 
+def ranged(series):
+    """With highs and lows, but for every tenth bar."""
+    rng = np.random.default_rng(len(series))
+    log_range = np.log(np.abs(series.log_returns) + 0.005) + 0.2 * rng.normal(size=len(series))
+    return replace(series, log_range=np.where(np.arange(len(series)) % 10, log_range, np.nan))
+
+
 ASSETS = [interrupted(900, 1), interrupted(700, 2, "B", "2000-07-01")]
 PLAIN = [garch_series(900, 1), garch_series(700, 2, "B", "2000-07-01")]
 LAYOUTS = {
@@ -67,6 +74,7 @@ LAYOUTS = {
     "interrupted": (ASSETS, {}),
     "special": (ASSETS, {"special_tokens": True, "clock": True}),
     "clock": (ASSETS, {"clock": True}),
+    "ranges": ([ranged(ASSETS[0]), ASSETS[1]], {"clock": True, "ranges": True}),
     "interleaved": (PLAIN, {"layout": "interleaved"}),
     "interleaved clock": (ASSETS, {"layout": "interleaved", "clock": True}),
 }

@@ -182,6 +182,16 @@ def test_the_group_lists_its_commands_and_knows_near_misses(capsys):
     assert "did you mean prepare?" in mqc(capsys, "prepar")[2]
 
 
+def test_trained_on_ranges_a_run_is_scored_and_forecasts_one_bar(capsys, tmp_path):
+    run = str(tmp_path / "r")
+    assert main(["train", "--config", "tiny", "--num_epochs", "1", "--ranges", "--clock", "--out", run]) == 0
+    assert main(["evaluate", "--checkpoint", run, "--no_scoreboard"]) == 0
+    assert main(["forecast", "--checkpoint", run, "--horizon", "1", "--n_paths", "20"]) == 0
+    capsys.readouterr()
+    assert main(["forecast", "--checkpoint", run]) == 2
+    assert "sees one bar ahead" in capsys.readouterr().err
+
+
 def test_trained_on_special_tokens_and_the_clock_a_run_scores_samples_and_forecasts(capsys, tmp_path):
     out = str(tmp_path / "run")
     data = ("--data", "synthetic:garch?bars=900", "--special_tokens", "--clock")

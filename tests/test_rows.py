@@ -15,7 +15,7 @@ from data_pipeline import DataConfig
 from data_pipeline.bars import ReturnSeries
 from data_pipeline.dataset import SPLITS
 from data_pipeline.tokenizers import VQVAETokenizer, special
-from data_pipeline.volatility import WARMUP
+from data_pipeline.volatility import RANGE_NAMES, WARMUP
 from mqc_jax.evaluation import evaluate
 from mqc_jax.run import new_model
 from mqc_jax.training.batches import scoring_windows, training_batch
@@ -117,6 +117,35 @@ def test_no_row_knows_what_comes_after_it_but_the_calendar():
     is_return = marked.tokens < 128
     before = np.maximum.accumulate(np.where(is_return, np.arange(len(marked.tokens)), 0))
     np.testing.assert_array_equal(marked.market.inputs[rows], marked.market.inputs[before[rows]])
+
+
+def test_ranges_add_five_inputs_that_are_nothing_where_there_is_none():
+    log_range = np.log(np.abs(SERIES.log_returns) + 0.01)
+    log_range[[200, 700]] = np.nan
+    series = replace(SERIES, log_range=log_range)
+    dataset = dataset_of([series, garch_series(400, 4, "B")], ranges=True, clock=True)
+    assert dataset.manifest["inputs"][8:13] == list(RANGE_NAMES)
+    plain = dataset_of([SERIES, garch_series(400, 4, "B")], clock=True).market.inputs
+    inputs = np.delete(dataset.market.inputs, range(8, 13), axis=1)
+    np.testing.assert_array_equal(inputs, plain)
+    found = dataset.market.inputs[:1200, 8:13]
+    assert not found[[200, 700], :2].any()
+    assert found[[200, 700], 2:].all(), "averages go on"
+    assert not dataset.market.inputs[1200:, 8:13].any()
+    volatility = dataset.market.volatility[1:1200]  # known before a bar, so after the one before it
+    expected = np.clip(log_range[:-1] - np.log(volatility) - 0.43, -3, 3)
+    np.testing.assert_allclose(found[:-1, 1], np.nan_to_num(expected), atol=1e-5)
+    average = 0.0
+    for t in range(300):
+        average = average + (1 - 0.5 ** (1 / 11)) * (found[t, 1] - average) if t else found[0, 1]
+    assert found[299, 3] == pytest.approx(average, abs=1e-5)
+
+
+def test_ranges_come_back_out_of_a_dataset():
+    series = replace(broken(), log_range=np.log(np.abs(SERIES.log_returns) + 0.01))
+    dataset = dataset_of([series], ranges=True, clock=True)
+    again = dataset_of([dataset.series(0)], ranges=True, clock=True)
+    np.testing.assert_array_equal(again.market.inputs, dataset.market.inputs)
 
 
 def test_the_clock_adds_three_inputs():

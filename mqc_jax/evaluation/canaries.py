@@ -26,7 +26,7 @@ from data_pipeline import DataConfig, build_dataset
 from data_pipeline.bars import ReturnSeries
 from data_pipeline.dataset import SPLITS, Split, TokenDataset
 from data_pipeline.errors import BadInput, DamagedData
-from data_pipeline.rows import CLOCK_NAMES, Market, columns
+from data_pipeline.rows import Market, columns, input_names
 from data_pipeline.splits import borders_of
 from data_pipeline.tokenizers import ReturnTokenizer
 from data_pipeline.volatility import INPUT_NAMES, WARMUP
@@ -220,24 +220,24 @@ def history_canary(dataset: TokenDataset) -> Canary:
     name, tokenizer, market = "history", dataset.tokenizer, dataset.market
     if market is None or not isinstance(tokenizer, ReturnTokenizer):
         return _skipped(name, f"{tokenizer.kind} tokens cannot be cut again from single returns")
-    clock = bool(dataset.manifest.get("options", {}).get("clock"))
-    wanted = len(INPUT_NAMES) + len(CLOCK_NAMES) * clock
-    if market.inputs.shape[1] != wanted:
-        found = f"{market.inputs.shape[1]} input columns, {wanted} can be derived; prepare the dataset again"
+    options = dataset.manifest.get("options", {})
+    inputs = input_names(bool(options.get("ranges")), bool(options.get("clock")))
+    if market.inputs.shape[1] != len(inputs):
+        found = f"{market.inputs.shape[1]} input columns, {len(inputs)} can be derived; prepare the dataset again"
         return Canary(name, False, found)
     assets = _spread(len(dataset.assets), MOST_ASSETS)
     for number in assets:
-        for detail in _history_leaks(dataset, market, tokenizer, int(number), clock):
+        for detail in _history_leaks(dataset, market, tokenizer, int(number), inputs):
             return Canary(name, False, detail)
     return Canary(name, True, f"{CUTS} other futures of {len(assets)} assets leave their pasts alone")
 
 
 def _history_leaks(
-    dataset: TokenDataset, market: Market, tokenizer: ReturnTokenizer, number: int, clock: bool
+    dataset: TokenDataset, market: Market, tokenizer: ReturnTokenizer, number: int, inputs: list[str]
 ) -> Iterator[str]:
     """Sentences on what is wrong with one asset's columns."""
     series, rows = dataset.series(number), dataset.history_rows(number)
-    derived = _known(*columns(series, tokenizer, clock))
+    derived = _known(*columns(series, tokenizer, inputs))
     stored = _known(np.asarray(dataset.tokens[rows]), _at(market, rows))
     hidden = stored["tokens"] >= tokenizer.vocab_size  # side by side, an asset's warm-up
     stored["tokens"] = np.where(hidden, derived["tokens"], stored["tokens"])
@@ -246,7 +246,7 @@ def _history_leaks(
         for t in _first(~(np.abs(there.astype(float) - derived[what]) <= slack)):
             yield f"{what} at {_place(dataset, rows[t])} are not what its returns give; prepare the dataset again"
     for cut in np.linspace(WARMUP, len(series) - 2, CUTS).astype(int):
-        other = _known(*columns(_other_future(series, cut), tokenizer, clock))
+        other = _known(*columns(_other_future(series, cut), tokenizer, inputs))
         for what, there in derived.items():
             known = cut + 1 + (what in ("volatility", "bin edges"))  # these are known a bar ahead
             for t in _first(_differs(there[:known], other[what][:known])):
@@ -269,13 +269,14 @@ def _known(tokens: np.ndarray, market: Market) -> dict[str, np.ndarray]:
 
 
 def _other_future(series: ReturnSeries, cut: int) -> ReturnSeries:
-    """The same asset with other returns behind row `cut`, wilder than its own."""
+    """The same asset with other returns and ranges behind row `cut`, wilder than its own."""
     rng = np.random.default_rng(cut)
     returns = series.log_returns.copy()
     scale = 3 * (returns[: cut + 1].std() or 0.01)
     returns[cut + 1 :] = scale * rng.standard_t(3, len(returns) - cut - 1)
     returns[cut + 1] = -10 * scale  # straight away
-    return replace(series, log_returns=returns)
+    log_range = None if series.log_range is None else series.log_range + 2 * (np.arange(len(series)) > cut)
+    return replace(series, log_returns=returns, log_range=log_range)
 
 
 def _foretelling(dataset: TokenDataset, market: Market, rows: np.ndarray) -> Iterator[str]:

@@ -12,6 +12,7 @@ from jax import Array
 
 from data_pipeline import TokenDataset
 from data_pipeline.errors import BadInput
+from data_pipeline.rows import CLOCK_NAMES
 from data_pipeline.tokenizers import ReturnTokenizer, Tokenizer
 from data_pipeline.volatility import INPUT_NAMES, WARMUP, VolatilityState
 from mqc_jax.decoding import Sampler, generate
@@ -116,6 +117,10 @@ def sample_tokens(
         if not isinstance(tokenizer, ReturnTokenizer):
             raise BadInput(f"a model that reads volatility cannot go on from {tokenizer.kind} tokens: they carry none")
         n_inputs = model.embed_inputs.shape[0]
+        if n_inputs > len(INPUT_NAMES) + len(CLOCK_NAMES):  # it reads ranges, and paths of closes have none
+            if steps > 1:
+                raise BadInput("a model that reads ranges sees one bar ahead; ask for one, or train without --ranges")
+            clock = None
         if clock is None:
             clock = np.zeros((steps, n_inputs - len(INPUT_NAMES)))
         state = PathState(

@@ -18,13 +18,12 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.signal import lfilter
 
-from data_pipeline.volatility import INPUT_NAMES, WARMUP, filter_returns
+from data_pipeline.volatility import INPUT_NAMES, MEAN_LOG_RANGE, WARMUP, filter_returns
 from mqc_jax.evaluation.classics.panel import Asset
 from mqc_jax.evaluation.law import Law, SkewStudent
 
 Reads = Literal["nothing", "closes", "ranges"]
 RANGE_HALF_LIVES = (3, 11, 40)  # bars; those of the volatilities
-MEAN_LOG_RANGE = 0.43  # of a Brownian motion of volatility one (Alizadeh, Brandt and Diebold 2002)
 _HORIZONS = [INPUT_NAMES.index(f"log_volatility_{half_life}") for half_life in (3, 40, 160)]
 _NEWS = [INPUT_NAMES.index(name) for name in ("z", "abs_z", "mean_z_3", "mean_z_20")]
 _X_LIMIT = 10.0  # standard deviations: further out a regressor says no more
