@@ -99,6 +99,8 @@ class TrainConfig:
     """Gradients are clipped to this global norm."""
     patience: int = 0
     """Stop after this many epochs without a better validation loss; 0 trains all epochs."""
+    init_from: str | None = None
+    """Start from the weights of this run, of the same network and kind of tokens."""
     seed: int = 0
     """Seed of the weights, the batches and the dropout."""
 

@@ -17,7 +17,7 @@ from data_pipeline import token_counts
 from data_pipeline.analyze import analyze, frequent_ngrams, outliers, shuffled_next, token_statistics
 from data_pipeline.analyze_report import analysis_chart, print_analysis
 from data_pipeline.errors import BadInput
-from data_pipeline.sources.synthetic import Markov, stationary_law
+from data_pipeline.sources.processes import Markov, stationary_law
 from data_pipeline.token_counts import TokenCounts, commonest_runs
 
 VOCABULARY = 6

@@ -56,7 +56,7 @@ def tree(path):
         ("train", ["--n_embd", "33"], "n_embd=33 is not a multiple of n_head=4; try --n_embd 36"),
         ("train", ["--batch_size", "many"], "--batch_size"),
         ("train", ["--batch_size", "0"], "batch_size=0 must be above 0"),
-        ("train", ["--config", "dayly"], "choose one of daily, tiny, seed, reference"),
+        ("train", ["--config", "dayly"], "choose one of daily, base, tiny, seed, reference"),
         ("train", ["--tokenizer", "bpe"], "volatility"),
         ("train", ["--data", "none.csv"], "'none.csv': no such file or folder"),
         ("train", ["--vocab_size", "100"], "multiple of 16; try 112"),

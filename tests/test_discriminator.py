@@ -7,7 +7,7 @@ from scipy.stats import mannwhitneyu
 
 from data_pipeline import BadInput
 from data_pipeline.sources import bundled
-from data_pipeline.sources.synthetic import Gjr
+from data_pipeline.sources.processes import Gjr
 from mqc_jax.evaluation.discriminator import (
     BLOCK,
     RIDGE,

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import rel_entr
 
 from data_pipeline.errors import BadInput
-from data_pipeline.sources.synthetic import stationary_law
+from data_pipeline.sources.processes import stationary_law
 from data_pipeline.tokenizers import special, tokenizer_from_json
 from mqc_jax.evaluation.known_answer import (
     TASKS,

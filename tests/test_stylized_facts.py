@@ -11,7 +11,7 @@ from statsmodels.tsa.stattools import acf, ccf
 
 from data_pipeline import BadInput
 from data_pipeline.sources import bundled
-from data_pipeline.sources.synthetic import Garch, Gjr
+from data_pipeline.sources.processes import Garch, Gjr
 from mqc_jax.evaluation.reference_paths import reference_paths
 from mqc_jax.evaluation.stylized_facts import (
     FACTS,

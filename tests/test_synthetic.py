@@ -8,18 +8,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import BadInput
-from data_pipeline.sources.synthetic import (
-    PROCESSES,
-    Garch,
-    Gjr,
-    Hmm,
-    Iid,
-    Markov,
-    Sv,
-    Synthetic,
-    parse,
-    stationary_law,
-)
+from data_pipeline.sources.market import Market
+from data_pipeline.sources.processes import Garch, Gjr, Hmm, Iid, Markov, Sv, stationary_law
+from data_pipeline.sources.synthetic import PROCESSES, Synthetic, parse
 
 TWO_STATES = ((0.9, 0.1), (0.3, 0.7))  # in the first 3/4 of the time
 POSSIBLE = [(name, f.name) for name, kind in PROCESSES.items() for f in fields(kind)]
@@ -240,7 +231,7 @@ def test_every_parameter_changes_the_returns(name, parameter):
     ("source", "says"),
     [
         ("synthetic:gach", "did you mean garch?"),
-        ("synthetic:", "choose one of garch, gjr, sv, hmm, markov, iid"),
+        ("synthetic:", "choose one of market, garch, gjr, sv, hmm, markov, iid"),
         ("synthetic:garch?alhpa=0.1", "did you mean alpha?"),
         ("synthetic:garch?gamma=0.1", "no parameter 'gamma'"),
         ("synthetic:garch?alpha=0.1&alpha=0.1", "alpha is given twice"),
@@ -289,3 +280,21 @@ def test_bars_refuse_unknown_assets_and_prices_beyond_the_floats():
             market.bars(symbol)
     with pytest.raises(BadInput, match="leaves the floats"):
         parse("synthetic:iid?volatility=20&bars=9000").bars("IID-0000")
+
+
+def test_assets_of_a_market_differ_as_real_ones_do():
+    returns = np.stack([simulate(Market(), 4000, seed) for seed in range(300)])
+    spread = returns.std(axis=1)
+    assert np.median(spread) == pytest.approx(0.012, rel=0.15)
+    assert 0.3 < np.log(spread).std() < 0.8
+    kurtoses = np.array([kurtosis(r) for r in returns])
+    assert np.quantile(kurtoses, 0.1) < 6 < np.median(kurtoses) < 20 < np.quantile(kurtoses, 0.95)
+    size = np.abs(returns) / spread[:, None]
+    clusters = [np.corrcoef(a[:-20], a[20:])[0, 1] for a in size]
+    assert np.quantile(clusters, 0.1) > 0.02
+    assert np.median(clusters) > 0.1
+    leverage = np.array([np.corrcoef(r[:-1], a[1:])[0, 1] for r, a in zip(returns, size, strict=True)])
+    assert (leverage < -0.03).mean() > 0.4, "most fall more wildly than they rise"
+    assert (np.abs(leverage) < 0.03).mean() > 0.1, "some do not"
+    order = np.array([np.corrcoef(r[:-1], r[1:])[0, 1] for r in returns])
+    assert np.abs(order).max() < 0.3, "returns themselves are next to unpredictable"

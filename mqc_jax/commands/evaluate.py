@@ -100,7 +100,7 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
         return _walk(flags, loaded, dataset, parse_years(flags.walk_forward), canaries, console)
     if flags.since is not None:
         dataset = scored_since(dataset, flags.since)
-    seen = what_was_seen(loaded, dataset, flags.split, flags.allow_overlap)
+    seen = what_was_seen(loaded, flags.checkpoint, dataset, flags.split, flags.allow_overlap)
     console.print(seen.line)
     if flags.seq_len is not None and flags.seq_len > context:
         console.print(f"windows of {flags.seq_len}: longer than in training; each layer looks back {context} tokens")
@@ -185,9 +185,16 @@ def _walk(
 ) -> dict[str, Any]:
     from mqc_jax.evaluation.canaries import as_json, summary
     from mqc_jax.evaluation.contest import walking_contest
+    from mqc_jax.training.start import dated_ancestors
 
     place = _place(flags, "walk-forward", *map(str, years), f"{flags.n_members}-members")
     cache = Path(flags.checkpoint) / "cache"
+    for base in dated_ancestors(flags.checkpoint):
+        if max(base["splits"].values()) >= str(years[0]):
+            raise BadInput(
+                f"--walk_forward: every refit starts from {base['run']}, which has seen dates up to "
+                f"{max(base['splits'].values())}; walk through later years, or train without --init_from"
+            )
     seeds = range(run.config.train.seed, run.config.train.seed + flags.n_members)
     contest = walking_contest(run.config, dataset, years, seeds=seeds, cache=cache, say=console.print)
     console.print(f"{flags.n_members} members, {contest.n_epochs} epochs in every refit")

@@ -61,8 +61,13 @@ def scored_since(dataset: TokenDataset, since: str) -> TokenDataset:
     return replace(dataset, segments=segments, manifest=dataset.manifest | {"splits": splits})
 
 
-def what_was_seen(run: Run, dataset: TokenDataset, split: Split, allowed: bool) -> Seen:
-    """What the run was trained and chosen on, and what is scored. Raises BadInput for seen test dates not `allowed`."""
+def what_was_seen(run: Run, path: str, dataset: TokenDataset, split: Split, allowed: bool) -> Seen:
+    """What the run in `path` was trained and chosen on, and what is scored.
+
+    Raises BadInput for test dates that it has seen, unless that is `allowed`.
+    """
+    from mqc_jax.training.start import dated_ancestors
+
     splits, rows = run.manifest["splits"], dataset.rows(split)
     if dataset.market is None or not len(rows) or not splits.get("train_end"):
         return Seen("no dates: that the run was not trained on what is scored cannot be checked", "", None)
@@ -70,11 +75,11 @@ def what_was_seen(run: Run, dataset: TokenDataset, split: Split, allowed: bool) 
     scored = f"the {split} dates from {days.min()} to {days.max()}"
     line = f"weights and bins have seen dates up to {splits['train_end']}"
     line += f", the choice of the checkpoint those up to {splits['validation_end']}; scored are {scored}"
-    seen = [
-        what
-        for what, name in (("weights and bins", "train_end"), ("the choice of the checkpoint", "validation_end"))
-        if splits[name] >= str(days.min())
-    ]
+    learned = [("weights and bins", splits["train_end"]), ("the choice of the checkpoint", splits["validation_end"])]
+    for base in dated_ancestors(path):
+        learned.append((f"the run {base['run']} it started from", max(base["splits"].values())))
+        line += f"; it started from {base['run']}, which has seen dates up to {learned[-1][1]}"
+    seen = [what for what, end in learned if end >= str(days.min())]
     if not seen:
         return Seen(line, splits["train_end"], None)
     overlap = f"{' and '.join(seen)} have seen {scored}, or some of them"

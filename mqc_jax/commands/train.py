@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -27,9 +27,11 @@ class TrainFlags:
     """Train a model. Every default comes from the preset named by --config."""
 
     config: str = "daily"
-    """Preset: daily (default), tiny, seed or reference."""
+    """Preset: daily (default), base, tiny, seed or reference."""
     out: str | None = None
     """Run directory to write; default: runs/<preset>, or the next free name."""
+    pretrain: Literal["none", "synthetic"] = "none"
+    """Train on simulated markets first, into <out>-base, and start from there; one that is there already is used."""
     resume: bool = False
     """Go on from the newest checkpoint of the run in --out, as if it had never stopped."""
     json: str | None = None
@@ -48,7 +50,7 @@ def flags(argv: Sequence[str]) -> TrainFlags:
         raise BadInput("--resume goes on with the run's own configuration; leave out --config")
     out = out or f"runs/{preset}"
     start = read_config(Path(out)) if resume else PRESETS[preset]
-    default = TrainFlags(preset, out, resume, None, start.model, start.data, start.train)
+    default = TrainFlags(preset, out, "none", resume, None, start.model, start.data, start.train)
     given = parse(TrainFlags, argv, "train.py", default)
     changed = [
         name
@@ -81,6 +83,9 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
         dataset = open_run_dataset(out, config)
     else:
         out = _new_directory(flags, console)
+        if flags.pretrain == "synthetic":
+            base = _pretrained(flags, config, Path(f"{out}-base"), console)
+            config = replace(config, train=replace(config.train, init_from=base))
         config, dataset = _begin(out, config, console)
     console.print(f"{config.data.data}: {contents(dataset)}")
     summary = train(config, dataset, out, resume=flags.resume, console=console)
@@ -99,6 +104,25 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     }
 
 
+def _pretrained(flags: TrainFlags, config: Config, out: Path, console: Console) -> str:
+    """The run in `out`, trained on simulated markets for `config` to start from; what is there is used or finished."""
+    if config.train.init_from is not None:
+        raise BadInput("--pretrain makes the run to start from; leave out --init_from")
+    start = PRESETS["base"]
+    model = replace(config.model, dropout=start.model.dropout, n_special=0)
+    train = replace(start.train, seed=config.train.seed)
+    cut = {name: getattr(config.data, name) for name in ("tokenizer", "signal", "special_tokens", "clock", "ranges")}
+    data = replace(start.data, **cut)
+    if out.exists():
+        there = read_config(out)
+        if replace(there.model, n_special=0) != model or there.train != train:
+            raise BadInput(f"{out} was trained for another network; move it away, or choose another --out")
+        model, data = there.model, there.data
+    base = replace(flags, out=str(out), pretrain="none", resume=out.exists(), model=model, data=data, train=train)
+    run(base, console)
+    return str(out)
+
+
 def _new_directory(flags: TrainFlags, console: Console) -> Path:
     if flags.out is not None:
         if Path(flags.out).exists():
@@ -114,12 +138,16 @@ def _new_directory(flags: TrainFlags, console: Console) -> Path:
 def _begin(out: Path, config: Config, console: Console) -> tuple[Config, TokenDataset]:
     """Prepare the data, check that model and data fit, and write the head of the run: all of it or nothing."""
     from mqc_jax.training import check_fit
+    from mqc_jax.training.start import open_base, write_ancestors
 
+    if config.train.init_from is not None:  # found again from any folder
+        config = replace(config, train=replace(config.train, init_from=str(Path(config.train.init_from).resolve())))
     with new_directory(out) as partial:
         dataset = prepare(config.data, partial / "dataset", vocab_size=config.model.vocab_size, say=console.print)
         config = _resolved(config, dataset, console)
         check_fit(config, dataset)
         write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
+        write_ancestors(partial, open_base(config, dataset), config.train.init_from)
     return config, open_run_dataset(out, config)
 
 

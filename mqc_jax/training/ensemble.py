@@ -20,9 +20,9 @@ from data_pipeline.dataset import Split, TokenDataset
 from data_pipeline.errors import NumericFailure
 from mqc_jax.config import Config
 from mqc_jax.model import GPT
-from mqc_jax.run import new_model
 from mqc_jax.training.batches import steps_per_epoch, training_batch
 from mqc_jax.training.optimizer import make_optimizer
+from mqc_jax.training.start import first_model, open_base
 from mqc_jax.training.step import Batch, TrainState, first_average, take_step
 from mqc_jax.training.validate import scoring_batches
 
@@ -39,9 +39,8 @@ class Ensemble:
         self._tx = make_optimizer(config.train, per_epoch)
         keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
         init_key_K, self._key_K = (jnp.stack(column) for column in zip(*keys, strict=True))
-        members: Any = jax.vmap(lambda key: new_model(config.model, dataset.tokenizer, dataset.manifest, key))(
-            init_key_K
-        )
+        base = open_base(config, dataset)
+        members: Any = jax.vmap(lambda key: first_model(config, dataset, base, key))(init_key_K)
         steps = jnp.zeros(len(seeds), jnp.int32)
         average = first_average(members, config.train)
         self._state = TrainState(steps, members, jax.vmap(self._tx.init)(members), average)

@@ -19,11 +19,12 @@ from data_pipeline.storage import replace_file
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config
 from mqc_jax.model import count_parameters
-from mqc_jax.run import new_model, read_metrics
+from mqc_jax.run import read_metrics
 from mqc_jax.training.batches import steps_per_epoch, training_batch
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
 from mqc_jax.training.signals import StopRequest
+from mqc_jax.training.start import first_model, open_base
 from mqc_jax.training.step import TrainState, first_average, train_step
 from mqc_jax.training.validate import validation_loss
 
@@ -53,14 +54,14 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
     total = settings.num_epochs * per_epoch
     tx, rate = make_optimizer(settings, per_epoch), learning_rate(settings, per_epoch)
     init_key, dropout_key = jax.random.split(jax.random.key(settings.seed))
-    model: Any = new_model(config.model, dataset.tokenizer, dataset.manifest, init_key)
-    state = TrainState(jnp.int32(0), model, tx.init(model), first_average(model, settings))
     progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
 
     with Checkpoints(out / "checkpoints") as checkpoints, StopRequest() as stop:
-        done = 0
-        if resume and checkpoints.latest is not None:
-            done = checkpoints.latest
+        done = checkpoints.latest or 0 if resume else 0
+        base = open_base(config, dataset) if not done else None
+        model: Any = first_model(config, dataset, base, init_key)
+        state = TrainState(jnp.int32(0), model, tx.init(model), first_average(model, settings))
+        if done:
             result, (last, optimizer), progress = checkpoints.restore(done, state.result, _beside_result(state))
             averaged = last is not None
             state = TrainState(jnp.int32(done), last if averaged else result, optimizer, result if averaged else None)
@@ -133,7 +134,8 @@ def check_fit(config: Config, dataset: TokenDataset) -> None:
     dataset.window_starts(config.model.sequence_len)
     if config.train.patience and not len(dataset.rows("validation")):
         raise BadInput("patience needs validation dates, and there are none; try --patience 0")
-    jax.eval_shape(lambda: new_model(config.model, dataset.tokenizer, dataset.manifest, jax.random.key(0)))
+    base = open_base(config, dataset)
+    jax.eval_shape(lambda: first_model(config, dataset, base, jax.random.key(0)))
 
 
 def _keep_metrics(out: Path, step: int) -> None:

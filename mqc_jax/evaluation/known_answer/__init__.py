@@ -6,7 +6,7 @@ S6 stochastic volatility · S7 long memory · S8 seasons of the day · S9 a pane
 
 from __future__ import annotations
 
-from data_pipeline.sources.synthetic import Gjr
+from data_pipeline.sources.processes import Gjr
 from mqc_jax.evaluation.known_answer.floors import (
     Estimate,
     batch_means,

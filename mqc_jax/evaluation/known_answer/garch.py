@@ -15,7 +15,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from data_pipeline.errors import BadInput
-from data_pipeline.sources.synthetic import Gjr
+from data_pipeline.sources.processes import Gjr
 from data_pipeline.tokenizers.bins import Bins
 from mqc_jax.evaluation.known_answer.student import bin_masses
 from mqc_jax.evaluation.known_answer.task import Simulated, Task, innovations

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipeline.errors import BadInput
-from data_pipeline.sources.synthetic import Gjr, Sv
+from data_pipeline.sources.processes import Gjr, Sv
 from data_pipeline.tokenizers.bins import Bins
 from mqc_jax.evaluation.known_answer.floors import Estimate, batch_means, cross_entropy, entropy
 from mqc_jax.evaluation.known_answer.garch import PLAIN, draw_returns

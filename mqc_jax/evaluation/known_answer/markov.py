@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from data_pipeline.sources.synthetic import Iid
+from data_pipeline.sources.processes import Iid
 from data_pipeline.tokenizers.bins import Bins
 from data_pipeline.tokenizers.tails import PRIOR_SHAPE, Tail
 from mqc_jax.evaluation.known_answer.floors import entropy

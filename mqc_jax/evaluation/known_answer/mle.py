@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from data_pipeline.sources.synthetic import Gjr
+from data_pipeline.sources.processes import Gjr
 from mqc_jax.evaluation.known_answer.garch import TokenGarch, gjr, moments
 from mqc_jax.evaluation.known_answer.student import bin_masses, interval_mass, unit_scale
 from mqc_jax.evaluation.known_answer.task import Simulated

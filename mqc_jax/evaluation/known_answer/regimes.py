@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from data_pipeline.sources.synthetic import Hmm, stationary_law
+from data_pipeline.sources.processes import Hmm, stationary_law
 from data_pipeline.tokenizers.bins import Bins
 from mqc_jax.evaluation.known_answer.student import bin_masses
 from mqc_jax.evaluation.known_answer.task import Simulated, Task, generators

@@ -19,7 +19,8 @@ import numpy as np
 
 from data_pipeline.bars import ReturnSeries
 from data_pipeline.errors import BadInput
-from data_pipeline.sources.synthetic import FIRST_BAR, FIRST_CLOSE, Gjr, Iid
+from data_pipeline.sources.processes import Gjr, Iid
+from data_pipeline.sources.synthetic import FIRST_BAR, FIRST_CLOSE
 from data_pipeline.tokenizers import ReturnTokenizer
 from data_pipeline.tokenizers.bins import Bins
 from data_pipeline.tokenizers.cuts import fine_tail_levels
