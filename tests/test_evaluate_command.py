@@ -69,6 +69,20 @@ def test_seen_dates_are_scored_only_when_that_is_asked_for(capsys):
     assert run_script("evaluate", [*asked[:-1], "2003-13-01"]) == 2
 
 
+def test_simulated_paths_stand_beside_the_real_ones(capsys):
+    assert run_script("evaluate", ["--checkpoint", "run", "--n_paths", "20", "--json", "paths.json"]) == 0
+    printed = capsys.readouterr().out
+    assert "ONE: simulated paths beside the real one" in printed
+    assert "TWO: simulated paths beside the real one" in printed
+    found = read_json("paths.json")["paths"]["ONE"]
+    assert list(found) == ["gpt", "bootstrap", "gjr_skew_t", "iid_t"]
+    assert sum(found["bootstrap"]["facts_inside"].values()) >= 5, "made of the real returns"
+    page = Path("run/scoreboard/index.html").read_text()
+    assert "Simulated paths beside the real ones" in page
+    assert run_script("evaluate", ["--checkpoint", "run", "--n_paths", "3"]) == 2
+    assert "--n_paths 3: give 20 to 1,000, or 0 for none" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_walk_forward_scores_interrupted_assets_and_leaves_empty_years_out(capsys):
     walk = ["--checkpoint", "run", "--walk_forward", "2002:2004", "--n_members", "1", "--json", "walk.json"]

@@ -18,6 +18,7 @@ from data_pipeline.dataset import is_dataset
 from data_pipeline.splits import parse_day
 from data_pipeline.tokenizers import TokenIds
 from mqc_jax.commands.device import Device, use_device
+from mqc_jax.commands.realism import draw_and_compare
 from mqc_jax.commands.scoreboard import Seen, scored_since, show, what_was_seen
 from mqc_jax.flags import check_range, parse
 from mqc_jax.run import Run, load_run, open_run_dataset, read_metrics
@@ -25,6 +26,7 @@ from mqc_jax.run import Run, load_run, open_run_dataset, read_metrics
 if TYPE_CHECKING:
     from mqc_jax.evaluation.canaries import Canary
 
+LEAST_PATHS, MOST_PATHS = 20, 1_000
 LAWS = ("unigram", "adaptive_unigram", "token_histogram")
 
 
@@ -42,6 +44,8 @@ class EvaluateFlags:
     """Length of the windows; default: the model's context. Each layer looks back that context at most."""
     scoreboard: bool = True
     """Stand the run beside GARCH and the other classics on the same rows."""
+    n_paths: int = 0
+    """Also simulate so many paths of the scored dates, 20 or more, and compare how they and the real returns behave."""
     walk_forward: str | None = None
     """Refit the run's configuration and all classics every New Year of these years, like 2005:2018, and score them."""
     n_members: int = 5
@@ -61,12 +65,14 @@ def flags(argv: Sequence[str]) -> EvaluateFlags:
     if given.seq_len is not None and given.seq_len < 1:
         raise BadInput(f"--seq_len {given.seq_len} must be 1 or more")
     check_range(given, n_members=100)
+    if given.n_paths and not LEAST_PATHS <= given.n_paths <= MOST_PATHS:
+        raise BadInput(f"--n_paths {given.n_paths}: give {LEAST_PATHS} to {MOST_PATHS:,}, or 0 for none")
     if given.since is not None:
         parse_day(given.since, "--since")
     if given.walk_forward is not None:
         parse_years(given.walk_forward)
         defaults = EvaluateFlags()
-        for name in ("split", "seq_len", "scoreboard", "since", "allow_overlap"):
+        for name in ("split", "seq_len", "scoreboard", "n_paths", "since", "allow_overlap"):
             if getattr(given, name) != getattr(defaults, name):
                 raise BadInput(f"--walk_forward scores whole years of its own refits; leave out --{name}")
     return given
@@ -111,7 +117,10 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     lines = read_metrics(flags.checkpoint)
     n_parameters = count_parameters(loaded.model)
     _print(figures, f"{flags.checkpoint} on {dataset.manifest['source']}, {n_parameters:,} parameters", console)
-    models = _models(flags, loaded, dataset, seq_len, seen, console) if flags.scoreboard else None
+    paths = {}
+    if flags.n_paths:
+        paths = draw_and_compare(loaded, flags.checkpoint, dataset, flags.split, flags.n_paths, console)
+    models = _models(flags, loaded, dataset, seq_len, seen, paths, console) if flags.scoreboard else None
     canaries += _alarms(figures, models, dataset)
     for line in summary(canaries):
         console.print(line)
@@ -124,6 +133,7 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
         flags.split: figures,
         "canaries": as_json(canaries),
         **({"models": models} if models else {}),
+        **({"paths": paths} if paths else {}),
     }
 
 
@@ -156,10 +166,17 @@ def _place(flags: EvaluateFlags, *name: str) -> Path:
 
 
 def _models(
-    flags: EvaluateFlags, run: Run, dataset: TokenDataset, seq_len: int, seen: Seen, console: Console
+    flags: EvaluateFlags,
+    run: Run,
+    dataset: TokenDataset,
+    seq_len: int,
+    seen: Seen,
+    paths: dict[str, Any],
+    console: Console,
 ) -> dict[str, Any] | None:
     """The scoreboard's figures, or none where there is nothing to compare."""
     from mqc_jax.evaluation.contest import frozen_contest
+    from mqc_jax.evaluation.realism import html_section
 
     place = _place(flags, "scoreboard", *([] if flags.split == "test" else [flags.split]))
     cache = Path(flags.checkpoint) / "cache"
@@ -172,7 +189,8 @@ def _models(
         console.print(f"no scoreboard: {error}")
         return None
     about = {"splits": dataset.manifest["splits"], "train_end": seen.train_end, "overlap": seen.overlap}
-    return show(contest, flags.checkpoint, dataset.manifest["source"], place, about, console)
+    more = html_section(paths) if paths else ""
+    return show(contest, flags.checkpoint, dataset.manifest["source"], place, about, console, more)
 
 
 def _walk(

@@ -27,11 +27,11 @@ class Seen(NamedTuple):
 
 
 def show(
-    contest: Contest, title: str, source: str, place: Path, about: dict[str, Any], console: Console
+    contest: Contest, title: str, source: str, place: Path, about: dict[str, Any], console: Console, more: str = ""
 ) -> dict[str, Any]:
     """Print the board and write its page and pictures to the folder `place`; the figures, for JSON.
 
-    `about` are the `splits`, the `train_end` and the `overlap` of `report.About`.
+    `about` are the `splits`, the `train_end` and the `overlap` of `report.About`, `more` further sections of the page.
     """
     from mqc_jax.evaluation.pictures import draw_pictures
     from mqc_jax.evaluation.report import print_board, write_html
@@ -41,7 +41,7 @@ def show(
     print_board(contest.board, f"nats per return, {scored['scored_from']} to {scored['scored_to']}", console)
     place.mkdir(parents=True, exist_ok=True)
     pictures = draw_pictures(place, contest.board, contest.scores, contest.outcomes)
-    write_html(place / "index.html", contest.board, scored | about, pictures)
+    write_html(place / "index.html", contest.board, scored | about, pictures, more=more)
     console.print(f"the whole report, with pictures: {place / 'index.html'}")
     return finite(contest.board)
 
