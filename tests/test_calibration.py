@@ -15,7 +15,6 @@ from mqc_jax.evaluation.calibration import (
     deciles,
     direction,
     ljung_box,
-    randomized_pit,
     sharpness,
     wilson_interval,
 )
@@ -112,28 +111,6 @@ def test_coverage_of_assets_that_move_together_is_no_surer_than_that_of_one():
     panel = coverage(np.repeat(u, 4), np.repeat(np.arange(len(u)), 4))
     for level, one in coverage(u).items():
         assert panel[level] == pytest.approx(one)
-
-
-def test_the_randomized_pit_of_the_right_masses_is_uniform_and_lies_in_its_bin():
-    rng = np.random.default_rng(7)
-    masses = rng.dirichlet(np.arange(1, 9), size=5000)
-    bins = (rng.random((5000, 1)) > np.cumsum(masses, axis=1)[:, :-1]).sum(axis=1)
-    u = randomized_pit(masses, bins, seed=1)
-    assert stats.kstest(u, "uniform").pvalue > 0.01
-    above = np.cumsum(masses, axis=1)[np.arange(5000), bins]
-    assert (u <= above + 1e-12).all()
-    assert (u >= above - masses[np.arange(5000), bins] - 1e-12).all()
-    np.testing.assert_array_equal(u, randomized_pit(masses, bins, seed=1))
-    assert stats.kstest(randomized_pit(np.full((5000, 8), 1 / 8), bins), "uniform").pvalue < 1e-6
-
-
-def test_the_randomized_pit_never_leaves_the_unit_interval():
-    sizes = [n for n in range(2, 200) if np.cumsum(np.full(n, 1 / n))[-1] > 1]
-    assert sizes
-    for n in sizes:  # rounding makes the sum of the masses a little more than one, and the last bin has none
-        masses = np.append(np.full(n, 1 / n), 0.0)
-        u = randomized_pit(np.tile(masses, (2, 1)), np.array([0, n]))
-        assert 0 <= u[0] < u[1] == 1
 
 
 def test_sharpness_is_the_mean_width():

@@ -15,7 +15,7 @@ from data_pipeline.bars import ReturnSeries
 from data_pipeline.tokenizers.bins import Bins
 from data_pipeline.tokenizers.cuts import fine_tail_levels
 from mqc_jax.evaluation import evaluate
-from mqc_jax.evaluation.baselines import HALF_LIFE, STAY, RawReturnLaw, TokenLaw
+from mqc_jax.evaluation.baselines import HALF_LIFE, STAY, RawReturnLaw, TokenCounts
 from mqc_jax.evaluation.distribution import bin_masses, cdf, log_density
 from mqc_jax.evaluation.partition import Partition
 from mqc_jax.evaluation.scores import hac_standard_error, mean_by_date
@@ -76,7 +76,7 @@ def test_masses_of_the_training_law_match_counts():
 
 
 def test_adaptive_law_is_the_weighted_count_of_earlier_returns():
-    law, returns = RawReturnLaw(SAMPLE), np.random.default_rng(1).normal(0, 3, 400)
+    law, returns = RawReturnLaw.fit(SAMPLE), np.random.default_rng(1).normal(0, 3, 400)
     t, decay = 250, 0.5 ** (1 / HALF_LIFE)
     seen = law.bins.assign(returns[:t]) // 2
     weights = (1 - decay) * decay ** np.arange(t)[::-1]
@@ -93,7 +93,7 @@ def test_adaptive_law_is_the_weighted_count_of_earlier_returns():
 
 def test_token_laws_are_probabilities_known_in_advance():
     tokens = np.random.default_rng(0).integers(0, 9, 500)
-    law = TokenLaw(tokens[:300], 10)
+    law = TokenCounts(tokens[:300], 10)
     assert law.masses.sum() == pytest.approx(1)
     assert law.masses.min() > 0
     changed = np.where(np.arange(500) >= 400, 9, tokens)

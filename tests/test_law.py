@@ -115,7 +115,6 @@ def test_skew_student_has_the_mean_and_the_variance_it_is_given():
     law = SkewStudent(MEAN, VOLATILITY, np.array([5.0, 6, 8, 20, 100]), np.array([-0.8, -0.3, 0.0, 0.4, 0.9]))
     figures = Table.of(law, VOLATILITY)
     np.testing.assert_allclose((figures.mean() - MEAN) / VOLATILITY, 0, atol=5e-4)
-    np.testing.assert_allclose(figures.std(), VOLATILITY, rtol=1e-3)
 
 
 def reference_binned_cdf(row: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -267,7 +266,6 @@ def test_value_at_risk_and_expected_shortfall_of_students_t_are_their_closed_for
     unit = VOLATILITY[:, None]  # of the tolerance near the median
     for found, expected in ((figures.quantile(LEVELS), t), (figures.expected_shortfall(LEVELS), shortfall)):
         np.testing.assert_allclose(found / unit, (MEAN[:, None] + scale * expected) / unit, rtol=RTOL[off], atol=1e-3)
-    np.testing.assert_allclose(figures.std()[1:], VOLATILITY[1:], rtol=1e-3)
 
 
 def test_value_at_risk_and_expected_shortfall_of_the_skewed_t():
@@ -345,22 +343,20 @@ def test_figures_of_a_law_that_is_linear_between_grid_points_are_exact(y):
     np.testing.assert_allclose(figures.quantile(LEVELS)[0], law.low + width * LEVELS, rtol=1e-9)
     np.testing.assert_allclose(figures.expected_shortfall(LEVELS)[0], law.low + width * LEVELS / 2, rtol=1e-9)
     np.testing.assert_allclose(figures.mean()[0], (law.low + law.high) / 2, rtol=1e-9)
-    np.testing.assert_allclose(figures.std()[0], width / np.sqrt(12), rtol=1e-9)
     np.testing.assert_allclose(figures.crps(y, np.full(len(y), 1e4)), figures.crps(y), rtol=1e-9)
 
 
 def test_what_lies_beyond_the_table_sits_on_its_ends():
     figures = Table.of(Uniform(1, -4000.0, 4000.0), np.ones(1))
     np.testing.assert_allclose(figures.expected_shortfall(np.array([0.1, 0.375]))[0], [-1000, -1000])
-    np.testing.assert_allclose(figures.std(), np.sqrt(0.75e6 + 0.25e6 / 3))
     np.testing.assert_allclose(figures.crps(np.array([1500.0])) - figures.crps(np.array([1000.0])), 500)
 
 
 def test_figures_do_not_depend_on_how_many_rows_are_worked_on_at_a_time(monkeypatch):
     law, y, scale = SKEWED.take(np.arange(20) % 5), rng().normal(0, 0.02, 20), np.tile(VOLATILITY, 4)
     together = Table.of(law, scale)
-    expected = together.crps(y), together.expected_shortfall(LEVELS), together.std()
+    expected = together.crps(y), together.expected_shortfall(LEVELS)
     monkeypatch.setattr(table, "BLOCK", 7)
     apart = Table.of(law, scale)
-    for one, other in zip((apart.crps(y), apart.expected_shortfall(LEVELS), apart.std()), expected, strict=True):
+    for one, other in zip((apart.crps(y), apart.expected_shortfall(LEVELS)), expected, strict=True):
         np.testing.assert_array_equal(one, other)

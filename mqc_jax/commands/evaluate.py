@@ -252,6 +252,8 @@ def _other_data(source: str, run: Run, place: Path, console: Console) -> TokenDa
 
 
 def _print(figures: dict[str, Any], title: str, console: Console) -> None:
+    from mqc_jax.evaluation.comparison import Z95
+
     table = Table(title=title, title_justify="left", box=None)
     table.add_column(f"{figures['split']}, {figures['n_targets']:,} tokens")
     table.add_column("model", justify="right")
@@ -268,5 +270,5 @@ def _print(figures: dict[str, Any], title: str, console: Console) -> None:
     for law in LAWS:
         bits, error = (figures.get(f"bits_gained_over_{law}{part}") for part in ("", "_standard_error"))
         spread = "" if error is None else f" (standard error {error:.4f})"
-        verdict = "" if error is None or bits > 1.96 * error else ": no edge over it"
+        verdict = "" if error is None or bits > Z95 * error else ": no edge over it"
         console.print(f"bits gained per token over the {law.replace('_', ' ')}{on}: {bits:+.4f}{spread}{verdict}")

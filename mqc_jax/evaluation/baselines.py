@@ -21,8 +21,12 @@ STAY = 0.1  # share of the training law the adaptive one keeps, so that no bin d
 class RawReturnLaw:
     """The training law of an asset's returns, and the masses that recent returns would give its bins."""
 
-    def __init__(self, training_returns: np.ndarray):
-        self.bins = Bins.fit(training_returns, np.arange(1, FINE) / FINE)
+    def __init__(self, bins: Bins):
+        self.bins = bins
+
+    @classmethod
+    def fit(cls, training_returns: np.ndarray) -> RawReturnLaw:
+        return cls(Bins.fit(training_returns, np.arange(1, FINE) / FINE))
 
     def adaptive_masses(self, returns: np.ndarray) -> np.ndarray:
         """Masses of the bins before each of T returns, (T, FINE): exponentially weighted counts of those before it."""
@@ -36,7 +40,7 @@ class RawReturnLaw:
         return self.bins.masses * (coarse / prior)[:, pair]
 
 
-class TokenLaw:
+class TokenCounts:
     """The same two laws over bare token ids, for data without returns."""
 
     def __init__(self, training_tokens: np.ndarray, vocab_size: int):
@@ -56,7 +60,7 @@ class TokenLaw:
 
 def token_histogram(dataset: TokenDataset) -> np.ndarray:
     """Training share of each token, pooled over assets and smoothed, (V,)."""
-    return TokenLaw(dataset.tokens[dataset.training_rows()], dataset.tokenizer.vocab_size).masses
+    return TokenCounts(dataset.tokens[dataset.training_rows()], dataset.tokenizer.vocab_size).masses
 
 
 def token_baselines(dataset: TokenDataset, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -65,7 +69,7 @@ def token_baselines(dataset: TokenDataset, rows: np.ndarray) -> dict[str, np.nda
     training, owner = dataset.training_rows(), dataset.assets_of(rows)
     for asset in range(len(dataset.assets)):
         history, mine = dataset.asset_rows(asset), owner == asset
-        law = TokenLaw(dataset.tokens[np.intersect1d(history, training)], dataset.tokenizer.vocab_size)
+        law = TokenCounts(dataset.tokens[np.intersect1d(history, training)], dataset.tokenizer.vocab_size)
         place = np.searchsorted(history, rows[mine])
         tokens = np.asarray(dataset.tokens[history])
         unigram[mine] = -np.log(law.masses[tokens[place]])

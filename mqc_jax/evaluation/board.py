@@ -33,6 +33,7 @@ RISK_LEVELS = (0.01, 0.025, 0.05)  # of value at risk and expected shortfall
 LEVELS = np.array([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995])
 TAIL_DEPTHS = np.linspace(0, 9, 25)  # −ln of the share of a risk level below each quantile that is kept of the tail
 SIMULATIONS = 1000
+TAIL = -1.65  # exponentially weighted volatilities: some 5 % of returns fall below, whoever forecasts them
 RIVALS = ("garch_t", "gjr_skew_t", "linear")  # every model is compared with these
 
 
@@ -53,6 +54,7 @@ class Scores(NamedTuple):
     nats_N: np.ndarray  # −ln of the mass on the true shared bin
     density_N: np.ndarray  # −ln of the density per unit of log return
     crps_N: np.ndarray  # log return
+    tail_crps_N: np.ndarray  # the same, of what happens below TAIL
     pit_N: np.ndarray  # F(return)
     mean_N: np.ndarray  # log return
     quantiles_NP: np.ndarray  # at LEVELS
@@ -73,6 +75,7 @@ def score(law: Law, outcomes: Outcomes) -> Scores:
         -np.log(np.maximum(above_N - below_N, LEAST_MASS)),
         -np.maximum(law.log_density(returns_N), np.log(LEAST_MASS)),
         table.crps(returns_N),
+        table.crps(returns_N, TAIL * outcomes.volatility_N),
         pit_N,
         table.mean(),
         table.quantile(LEVELS),
@@ -98,7 +101,7 @@ def scoreboard(scores: Mapping[str, Scores], outcomes: Outcomes, *, seed: int = 
 
 def _means(found: Scores, unconditional: Scores | None, times: np.ndarray) -> dict[str, Any]:
     figures = _mean("nats", found.nats_N, times) | _mean("density_nats", found.density_N, times)
-    figures |= _mean("crps", found.crps_N, times)
+    figures |= _mean("crps", found.crps_N, times) | _mean("tail_crps", found.tail_crps_N, times)
     if unconditional is not None:
         figures |= _mean("bits_over_unconditional", (unconditional.nats_N - found.nats_N) / NATS_PER_BIT, times)
         ratio = figures["crps"] / mean_by_date(unconditional.crps_N, times).mean()
@@ -164,6 +167,7 @@ def _by_asset(found: Scores, outcomes: Outcomes, seed: int) -> dict[str, Any]:
             "direction_right": signs.correct.value,
             "direction_right_interval_95": [signs.correct.low, signs.correct.high],
             "direction_majority": signs.majority,
+            "direction_beats_majority": signs.beats_majority,
             "risk": {f"{100 * level:g}": _risk(mine, returns, p, seed) for p, level in enumerate(RISK_LEVELS)},
         }
     return board

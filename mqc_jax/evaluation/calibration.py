@@ -66,17 +66,6 @@ class Direction(NamedTuple):
         return self.correct.low > self.majority
 
 
-def randomized_pit(masses_TK: np.ndarray, bins_T: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """PIT of binned laws, (T,): F_{k−1} + V p_k with V uniform, k the bin that came true.
-
-    Uniform under the right masses, whatever the bins. Smith (1985), Brockwell (2007).
-    """
-    mass_T = np.take_along_axis(masses_TK, bins_T[:, None], axis=1)[:, 0]
-    above_T = np.take_along_axis(np.cumsum(masses_TK, axis=1), bins_T[:, None], axis=1)[:, 0]
-    share_T = np.random.default_rng(seed).random(len(bins_T))
-    return np.clip(above_T - share_T * mass_T, 0.0, 1.0)
-
-
 def berkowitz(pit: np.ndarray) -> Berkowitz:
     """LR₃ of Berkowitz (2001): x = Φ⁻¹(u) against a Gaussian AR(1) of any mean and variance, given the first value.
 

@@ -86,7 +86,7 @@ def walking_contest(
 
 
 def _contest(laws: dict[str, Law], outcomes: Outcomes) -> Contest:
-    scores = {name: score(laws[name], outcomes) for name in MODELS if name in laws}
+    scores = {name: score(laws[name], outcomes) for name in sorted(laws, key=MODELS.index)}
     return Contest(scoreboard(scores, outcomes), scores, outcomes)
 
 

@@ -55,7 +55,7 @@ class Partition:
             history, mine = self.dataset.asset_rows(asset), owner == asset
             training = np.intersect1d(history, self._training)
             enough = len(training) >= MIN_TRAINING_RETURNS  # a late listing gets the law of all assets together
-            law = RawReturnLaw(self.market.returns[training if enough else self._training])
+            law = RawReturnLaw.fit(self.market.returns[training if enough else self._training])
             adaptive = law.adaptive_masses(self.market.returns[history])[np.searchsorted(history, rows[mine])]
             returns = self.market.returns[rows[mine]]
             for k, masses in enumerate((np.broadcast_to(law.bins.masses, adaptive.shape), adaptive)):

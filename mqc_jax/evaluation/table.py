@@ -3,9 +3,8 @@
 The table takes the CDF at 401 points per row and is linear between them; what lies beyond the first and the last point
 sits on that point. The figures are exact for this CDF. How far they are, relatively, from those of the law itself, for
 a Student's t with 2.5 ≤ ν ≤ 60: with the scale at the standard deviation CRPS 2e-4, quantiles and expected shortfall
-6e-4 at 1 % and 1.2e-3 at 0.1 %; with the scale wrong by a factor of 3 CRPS 1e-3, the others 2e-3. The standard
-deviation: 1e-3 for ν ≥ 3, and 1 % at 2.5, where it lacks what lies beyond 1,000 scales. A quantile is never in another
-interval than the law's own, whatever the law: 0.02 scales wide in the middle, 0.07 at 2.3, where 1 % may be.
+6e-4 at 1 % and 1.2e-3 at 0.1 %; with the scale wrong by a factor of 3 CRPS 1e-3, the others 2e-3. A quantile is never
+in another interval than the law's own, whatever the law: 0.02 scales wide in the middle, 0.07 at 2.3, where 1 % may be.
 
 Axis letters: N rows  M points, two for each of the ends  P levels.
 """
@@ -75,14 +74,6 @@ class Table:
     def mean(self) -> np.ndarray:
         """Mean return, (N,)."""
         return self.expected_shortfall(np.ones(1))[:, 0]
-
-    def std(self) -> np.ndarray:
-        """Standard deviation of the return, (N,)."""
-        square_N = np.empty(len(self.scale_N))
-        for rows, points_NM, cdf_NM in self._blocks():
-            left, right = points_NM[:, :-1], points_NM[:, 1:]
-            square_N[rows] = (np.diff(cdf_NM) * (left**2 + left * right + right**2)).sum(axis=1) / 3
-        return np.sqrt(square_N - self.mean() ** 2)
 
     def _lower_parts(self, levels_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Quantiles, and means below them."""

@@ -54,20 +54,13 @@ class RawReturns:
     parameters: ClassVar[type[Any]] = Bins
 
     def fit(self, past: Asset) -> Bins:
-        return RawReturnLaw(past.returns[WARMUP:]).bins
+        return RawReturnLaw.fit(past.returns[WARMUP:]).bins
 
     def law(self, parameters: Bins, asset: Asset, rows: np.ndarray) -> Law:
         masses = parameters.masses
         if self.adaptive:
-            masses = _Fitted(parameters).adaptive_masses(asset.returns[: rows[-1] + 1])[rows]
+            masses = RawReturnLaw(parameters).adaptive_masses(asset.returns[: rows[-1] + 1])[rows]
         return Binned(parameters, np.zeros(len(rows)), np.ones(len(rows)), masses)
-
-
-class _Fitted(RawReturnLaw):
-    """The law over bins that were cut before."""
-
-    def __init__(self, bins: Bins):
-        self.bins = bins
 
 
 @dataclass(frozen=True, eq=False)

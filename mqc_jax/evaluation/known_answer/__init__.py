@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from data_pipeline.sources.processes import Gjr
 from mqc_jax.evaluation.known_answer.floors import (
-    Estimate,
+    MeanNats,
     batch_means,
     below_floor,
     cross_entropy,
@@ -46,7 +46,7 @@ TASKS: dict[str, Task] = {
 
 __all__ = [
     "TASKS",
-    "Estimate",
+    "MeanNats",
     "Simulated",
     "Task",
     "batch_means",

@@ -13,21 +13,21 @@ from scipy.special import entr
 ALARM = 3.0  # standard errors
 
 
-class Estimate(NamedTuple):
+class MeanNats(NamedTuple):
     """A mean, and how far chance may have moved it."""
 
     nats: float
     standard_error: float
 
 
-def batch_means(values_N: np.ndarray) -> Estimate:
+def batch_means(values_N: np.ndarray) -> MeanNats:
     """Mean of a dependent series; its error from the means of about √N batches, each longer than the memory.
 
     Batch means as in Flegal and Jones (2010), Annals of Statistics 38, 1034-1070.
     """
     size = max(1, int(np.sqrt(len(values_N))))
     means = values_N[: len(values_N) // size * size].reshape(-1, size).mean(axis=1)
-    return Estimate(float(values_N.mean()), float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else 0.0)
+    return MeanNats(float(values_N.mean()), float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else 0.0)
 
 
 def entropy(masses_NK: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from data_pipeline.errors import BadInput
 from data_pipeline.sources.processes import Gjr, Sv
 from data_pipeline.tokenizers.bins import Bins
-from mqc_jax.evaluation.known_answer.floors import Estimate, batch_means, cross_entropy, entropy
+from mqc_jax.evaluation.known_answer.floors import MeanNats, batch_means, cross_entropy, entropy
 from mqc_jax.evaluation.known_answer.garch import PLAIN, draw_returns
 from mqc_jax.evaluation.known_answer.particle import StateSpace, particle_filter
 from mqc_jax.evaluation.known_answer.student import bin_masses, quantile, unit_scale
@@ -129,7 +129,7 @@ class Hidden(Task):
             raise BadInput(f"{self.name}: the hidden volatility is missing; take what `simulate` returns")
         return bin_masses(self.bins.edges, self.law.mean, simulated.volatility, self.law.nu)
 
-    def floor(self, simulated: Simulated) -> Estimate:
+    def floor(self, simulated: Simulated) -> MeanNats:
         """What the filter loses, averaged over the tokens that the hidden volatility may bring.
 
         Its expectation is that of the filter's log loss, with less noise (Rao and Blackwell). It is above the floor by
@@ -137,7 +137,7 @@ class Hidden(Task):
         """
         return batch_means(cross_entropy(self.given_volatility(simulated), np.log(self.conditional(simulated))))
 
-    def lower_bound(self, simulated: Simulated) -> Estimate:
+    def lower_bound(self, simulated: Simulated) -> MeanNats:
         """What one would lose who sees the volatility: below every floor."""
         return batch_means(entropy(self.given_volatility(simulated)))
 

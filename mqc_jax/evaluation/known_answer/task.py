@@ -25,7 +25,7 @@ from data_pipeline.tokenizers import ReturnTokenizer
 from data_pipeline.tokenizers.bins import Bins
 from data_pipeline.tokenizers.cuts import fine_tail_levels
 from data_pipeline.tokenizers.scaling import Raw
-from mqc_jax.evaluation.known_answer.floors import Estimate, batch_means, entropy
+from mqc_jax.evaluation.known_answer.floors import MeanNats, batch_means, entropy
 
 N_BINS = 64
 REFERENCE_SEED, REFERENCE_HISTORIES, REFERENCE_LENGTH = 2**32 - 1, 256, 1000  # of the draws that cut the bins
@@ -96,7 +96,7 @@ class Task(ABC):
     def conditional(self, simulated: Simulated, rows: slice = slice(None)) -> np.ndarray:
         """The law of each token given the tokens (and clock) before it in its history, (N, K), or some rows of it."""
 
-    def floor(self, simulated: Simulated) -> Estimate:
+    def floor(self, simulated: Simulated) -> MeanNats:
         """What the best possible model would lose on average: the mean entropy of the true law over these histories."""
         starts = range(0, len(simulated.tokens), BLOCK)
         return batch_means(np.concatenate([entropy(self.conditional(simulated, slice(s, s + BLOCK))) for s in starts]))
