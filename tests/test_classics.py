@@ -25,6 +25,7 @@ from mqc_jax.evaluation.classics import (
     walk_forward,
 )
 from mqc_jax.evaluation.classics.garch import MODELS, fit_garch, garch_volatility
+from mqc_jax.evaluation.classics.season import in_season, seasonal_factor
 from mqc_jax.evaluation.classics.simple import Markov
 from mqc_jax.evaluation.classics.volatility_regression import MEAN_LOG_RANGE, VolatilityRegression
 from mqc_jax.evaluation.law import Empirical
@@ -333,3 +334,37 @@ def test_scores_on_real_returns_are_those_measured_before():
             k = np.searchsorted(edges, a.returns[r] / a.volatility[r], side="right")
             nats.append(-np.log(masses[np.arange(len(r)), k]))
         assert mean_by_date(np.concatenate(nats), times).mean() == pytest.approx(measured, abs=0.002), name
+
+
+def hourly(season, n_days=500):
+    """Hourly returns of a GARCH, larger at noon by `season`."""
+    series = garch_series(24 * n_days, 5)
+    times = np.datetime64("2000-01-01", "ns") + np.arange(1, len(series) + 1) * np.timedelta64(1, "h")
+    factor = np.where((times - times.astype("datetime64[D]")) == np.timedelta64(12, "h"), season, 1.0)
+    return Asset.of("H", times, series.log_returns * factor), factor
+
+
+def test_classics_know_the_season_of_the_day():
+    hours, _ = hourly(3.0)
+    refits = [Refit(*np.array(["2001-01-01", "2001-01-01", "2001-05-01"], "datetime64[ns]"))]
+    rows = scored_rows(hours, refits)
+    blind = walk_forward(CLASSICS["garch_t"], hours, refits)
+    law = in_season(BASELINES["garch_t"], hours, refits)
+    gain = law.log_density(hours.returns[rows]) - blind.log_density(hours.returns[rows])
+    assert gain.mean() > 0.02
+    other = hours._replace(returns=np.where(hours.times >= refits[0].first, 0.5, 1.0) * hours.returns)
+    early = in_season(BASELINES["garch_t"], Asset.of("H", other.times, other.returns), refits)
+    np.testing.assert_array_equal(
+        early.take(slice(0, 1)).cdf(np.array([[0.01]])), law.take(slice(0, 1)).cdf(np.array([[0.01]]))
+    )
+
+
+def test_without_a_season_factors_are_one_and_daily_bars_are_as_they_were():
+    hours, factor = hourly(1.0)
+    np.testing.assert_allclose(seasonal_factor(hours, 10_000), factor, atol=0.25)
+    daily = garch_series(1500, 5)
+    days = Asset.of("D", daily.times, daily.log_returns)
+    refits = annual_refits(2003, 2003)
+    rows = scored_rows(days, refits)
+    law, plain = in_season(BASELINES["ewma_t"], days, refits), walk_forward(CLASSICS["ewma_t"], days, refits)
+    np.testing.assert_array_equal(law.log_density(days.returns[rows]), plain.log_density(days.returns[rows]))

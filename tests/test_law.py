@@ -17,7 +17,8 @@ from scipy.integrate import quad
 from data_pipeline.tokenizers.bins import Bins
 from data_pipeline.tokenizers.cuts import fine_tail_levels
 from mqc_jax.evaluation import table
-from mqc_jax.evaluation.law import Binned, Empirical, Law, Pool, SkewStudent, Student, concatenate
+from mqc_jax.evaluation.combined import Pool, Scaled, concatenate
+from mqc_jax.evaluation.law import Binned, Empirical, Law, SkewStudent, Student
 from mqc_jax.evaluation.table import GRID, Table
 
 
@@ -360,3 +361,12 @@ def test_figures_do_not_depend_on_how_many_rows_are_worked_on_at_a_time(monkeypa
     apart = Table.of(law, scale)
     for one, other in zip((apart.crps(y), apart.expected_shortfall(LEVELS)), expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_stretched_law_is_that_of_the_stretched_return():
+    scale, y = np.linspace(0.5, 2, 5), rng(4).normal(0, 0.02, 5)
+    stretched, student = Scaled(STUDENT, scale), Student(MEAN * scale, VOLATILITY * scale, NU)
+    points = rng(5).normal(0, 0.03, (5, 7))
+    np.testing.assert_allclose(stretched.cdf(points), student.cdf(points), rtol=1e-9)
+    np.testing.assert_allclose(stretched.log_density(y), student.log_density(y), rtol=1e-9)
+    np.testing.assert_allclose(stretched.take(slice(2, 4)).log_density(y[2:4]), student.log_density(y)[2:4])

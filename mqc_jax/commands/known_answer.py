@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +25,8 @@ class KnownAnswerFlags:
     S8 seasons, S9 a panel."""
     n_tokens: str = "20000"
     """Training tokens, one number or several: 20000,100000,1000000."""
+    init_from: str | None = None
+    """Start from the weights of this run: of the preset's network, on quantile tokens of the task's number."""
     n_members: int = 1
     """Seeds that are pooled."""
     seed: int = 0
@@ -61,6 +63,8 @@ def run(flags: KnownAnswerFlags, console: Console) -> dict[str, Any]:
     if unknown:
         raise BadInput(f"--tasks {flags.tasks}: no task {unknown[0]!r}; choose among {', '.join(TASKS)}")
     seeds = range(flags.seed, flags.seed + flags.n_members)
+    preset = PRESETS[flags.config]
+    config = replace(preset, train=replace(preset.train, init_from=flags.init_from))
     table = Table(title="nats per token above the true law", title_justify="left", box=None)
     for column in ("task", "tokens", "floor", "unigram", "excess", "±", "recovered"):
         table.add_column(column, justify="left" if column == "task" else "right")
@@ -68,7 +72,7 @@ def run(flags: KnownAnswerFlags, console: Console) -> dict[str, Any]:
     for name in names:
         for n_tokens in map(int, flags.n_tokens.split(",")):
             with console.status(f"{name}, {n_tokens:,} tokens"):
-                found = examine(TASKS[name], PRESETS[flags.config], n_tokens, seeds=seeds, seed=flags.seed)
+                found = examine(TASKS[name], config, n_tokens, seeds=seeds, seed=flags.seed)
             share = f"{found.recovery:.1%}" if found.unigram > found.floor + 1e-3 else "–"  # nothing to recover
             numbers = (f"{found.floor:.4f}", f"{found.unigram:.4f}", f"{found.excess:.4f}")
             error = f"{found.excess_standard_error:.4f}"

@@ -1,17 +1,17 @@
 """Laws of returns: N distributions side by side, one per scored row, in raw log returns.
 
-Axis letters: N rows  M points  K bins  S samples  J knots  L laws.
+Axis letters: N rows  M points  K bins  S samples  J knots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, Self, TypeAlias
 
 import numpy as np
-from scipy.special import gammaln, logsumexp, stdtr
+from scipy.special import gammaln, stdtr
 
 from data_pipeline.tokenizers.bins import Bins
 from mqc_jax.evaluation import distribution
@@ -196,78 +196,6 @@ class Empirical:
         parts = [_knots_and_scales(part, self._ranks_J) for part in _blocks(self.samples_NS)]
         knots_NJ, left_N, right_N = (np.concatenate(part) for part in zip(*parts, strict=True))
         return knots_NJ, left_N, right_N
-
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """The linear pool of L laws of the same rows: its density is the weighted mean of theirs.
-
-    Raises ValueError unless there is a weight for each law, none negative, that sum to one.
-    """
-
-    laws: Sequence[Law]
-    weights: Sequence[float]
-
-    def __post_init__(self) -> None:
-        if len(self.weights) != len(self.laws) or min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-9:
-            raise ValueError(f"weights {list(self.weights)} for {len(self.laws)} laws; give one each, that sum to 1")
-        if len({len(law) for law in self.laws}) > 1:
-            raise ValueError(f"laws of {[len(law) for law in self.laws]} rows cannot be pooled")
-
-    def __len__(self) -> int:
-        return len(self.laws[0])
-
-    def cdf(self, points_NM: np.ndarray) -> np.ndarray:
-        return sum(
-            (weight * law.cdf(points_NM) for law, weight in zip(self.laws, self.weights, strict=True)),
-            start=np.zeros(np.shape(points_NM)),
-        )
-
-    def log_density(self, returns_N: np.ndarray) -> np.ndarray:
-        log_LN = np.array([law.log_density(returns_N) for law in self.laws])
-        return np.asarray(logsumexp(log_LN, axis=0, b=np.asarray(self.weights)[:, None]))
-
-    def take(self, rows: Rows) -> Pool:
-        return Pool([law.take(rows) for law in self.laws], self.weights)
-
-
-@dataclass(frozen=True, eq=False)
-class Joined:
-    """Laws of different rows as one: row n is row `rows_N[n]` of the laws laid end to end."""
-
-    laws: Sequence[Law]
-    rows_N: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows_N)
-
-    def cdf(self, points_NM: np.ndarray) -> np.ndarray:
-        cdf_NM = np.empty(np.shape(points_NM))
-        for mine, law in self._parts():
-            cdf_NM[mine] = law.cdf(points_NM[mine])
-        return cdf_NM
-
-    def log_density(self, returns_N: np.ndarray) -> np.ndarray:
-        log_N = np.empty(len(returns_N))
-        for mine, law in self._parts():
-            log_N[mine] = law.log_density(returns_N[mine])
-        return log_N
-
-    def take(self, rows: Rows) -> Joined:
-        return Joined(self.laws, self.rows_N[rows])
-
-    def _parts(self) -> Iterator[tuple[np.ndarray, Law]]:
-        """Which rows belong to a law, and that law of these rows."""
-        starts = np.cumsum([0, *map(len, self.laws)])
-        owner_N = np.searchsorted(starts, self.rows_N, side="right") - 1
-        for number in np.unique(owner_N):
-            mine = np.flatnonzero(owner_N == number)
-            yield mine, self.laws[number].take(self.rows_N[mine] - starts[number])
-
-
-def concatenate(laws: Sequence[Law]) -> Joined:
-    """The rows of these laws one after another; `take` then puts them into any order."""
-    return Joined(laws, np.arange(sum(map(len, laws))))
 
 
 def _require_variance(degrees_of_freedom: Parameter) -> None:

@@ -18,15 +18,21 @@ from data_pipeline.tokenizers import ReturnTokenizer
 from mqc_jax.evaluation.board import Outcomes
 from mqc_jax.evaluation.cache import code_hash, content_hash
 from mqc_jax.evaluation.classics import BASELINES, Asset, Classic, Refit, scored_rows
-from mqc_jax.evaluation.law import Law, concatenate
+from mqc_jax.evaluation.classics.season import in_season
+from mqc_jax.evaluation.combined import concatenate
+from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.partition import Partition
 from mqc_jax.evaluation.token_law import TokenLaw
 
 Say = Callable[[str], None]
 FITS_DEPEND_ON = (
     (
-        *("mqc_jax/evaluation/classics", "mqc_jax/evaluation/law.py", "mqc_jax/evaluation/baselines.py"),
-        *("data_pipeline/tokenizers", "data_pipeline/volatility.py"),
+        "data_pipeline/tokenizers",
+        "data_pipeline/volatility.py",
+        "mqc_jax/evaluation/baselines.py",
+        "mqc_jax/evaluation/classics",
+        "mqc_jax/evaluation/combined.py",
+        "mqc_jax/evaluation/law.py",
     ),
     ("arch", "numpy", "scipy"),
 )
@@ -95,7 +101,7 @@ def outcomes_of(dataset: TokenDataset, rows: np.ndarray, partition: Partition) -
 def classic_laws(
     dataset: TokenDataset, rows: np.ndarray, refits: Sequence[Refit], cache: Path, say: Say
 ) -> dict[str, Law]:
-    """The law of each baseline at `rows`; what was fitted is kept in `cache`."""
+    """The law of each baseline at `rows`, the season of the day included; what was fitted is kept in `cache`."""
     owner_N, assets = dataset.assets_of(rows), histories(dataset)
     fit = cached_fit(cache)
     laws: dict[str, Law] = {}
@@ -106,7 +112,8 @@ def classic_laws(
             mine = np.flatnonzero(owner_N == number)
             if len(mine):
                 described = dataset.history_rows(number)[scored_rows(asset, refits)]
-                parts.append(baseline(asset, refits, fit).take(np.searchsorted(described, rows[mine])))
+                law = in_season(baseline, asset, refits, fit)
+                parts.append(law.take(np.searchsorted(described, rows[mine])))
                 order.append(mine)
         laws[name] = concatenate(parts).take(np.argsort(np.concatenate(order)))
     return laws

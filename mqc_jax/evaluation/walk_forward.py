@@ -24,7 +24,8 @@ from data_pipeline.tokenizers import ReturnTokenizer
 from mqc_jax.config import Config
 from mqc_jax.evaluation.cache import code_hash, content_hash
 from mqc_jax.evaluation.classics import Refit
-from mqc_jax.evaluation.law import Law, concatenate
+from mqc_jax.evaluation.combined import concatenate
+from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.linear import fit_linear
 from mqc_jax.evaluation.lineup import Say, token_law
 from mqc_jax.training.batches import steps_per_epoch

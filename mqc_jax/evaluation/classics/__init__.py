@@ -17,7 +17,8 @@ from mqc_jax.evaluation.classics.panel import (
 )
 from mqc_jax.evaluation.classics.simple import HistoricalSimulation, Markov, RawReturns
 from mqc_jax.evaluation.classics.volatility_regression import VolatilityRegression
-from mqc_jax.evaluation.law import Law, Pool
+from mqc_jax.evaluation.combined import Pool
+from mqc_jax.evaluation.law import Law
 
 CLASSICS: dict[str, Classic] = {
     "unconditional": RawReturns(),

@@ -15,7 +15,8 @@ import numpy as np
 from data_pipeline.errors import BadInput
 from data_pipeline.tokenizers.returns import MIN_TRAINING_RETURNS
 from data_pipeline.volatility import WARMUP, volatility_of
-from mqc_jax.evaluation.law import Law, concatenate
+from mqc_jax.evaluation.combined import concatenate
+from mqc_jax.evaluation.law import Law
 
 
 class Asset(NamedTuple):
