@@ -93,6 +93,14 @@ def test_a_walk_forward_scores_interrupted_assets_and_leaves_empty_years_out(cap
     page = Path("run/walk-forward-2002-2004-1-members/index.html").read_text()
     assert "2002-01-01 to 2003-11-02" in page
     assert "Splits:" not in page, "a walk has none"
+    assert "Differences by asset" in page
+    assert run_script("evaluate", [*walk, "--since", "2003-06-01"]) == 0
+    later = read_json("walk.json")["models"]
+    assert later["gpt"]["assets"]["ONE"]["n_returns"] < report["models"]["gpt"]["assets"]["ONE"]["n_returns"]
+    assert "vs_garch_t" not in later["garch_t"]["assets"]["ONE"]
+    one = later["gpt"]["assets"]["ONE"]
+    assert one["dm_vs_garch_t"] == pytest.approx(one["nats"] - later["garch_t"]["assets"]["ONE"]["nats"], abs=1e-9)
+    assert "scored 2003-06-01 to" in Path("run/walk-forward-2002-2004-1-members-2003-06-01/index.html").read_text()
 
 
 @pytest.mark.parametrize("flag", [["--split", "validation"], ["--seq_len", "8"], ["--no_scoreboard"]])

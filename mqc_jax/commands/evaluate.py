@@ -72,7 +72,7 @@ def flags(argv: Sequence[str]) -> EvaluateFlags:
     if given.walk_forward is not None:
         parse_years(given.walk_forward)
         defaults = EvaluateFlags()
-        for name in ("split", "seq_len", "scoreboard", "n_paths", "since", "allow_overlap"):
+        for name in ("split", "seq_len", "scoreboard", "n_paths", "allow_overlap"):
             if getattr(given, name) != getattr(defaults, name):
                 raise BadInput(f"--walk_forward scores whole years of its own refits; leave out --{name}")
     return given
@@ -214,7 +214,9 @@ def _walk(
                 f"{max(base['splits'].values())}; walk through later years, or train without --init_from"
             )
     seeds = range(run.config.train.seed, run.config.train.seed + flags.n_members)
-    contest = walking_contest(run.config, dataset, years, seeds=seeds, cache=cache, say=console.print)
+    contest = walking_contest(
+        run.config, dataset, years, seeds=seeds, cache=cache, say=console.print, since=flags.since
+    )
     console.print(f"{flags.n_members} members, {contest.n_epochs} epochs in every refit")
     canaries += contest.canaries
     for line in summary(canaries):

@@ -95,7 +95,8 @@ def scoreboard(scores: Mapping[str, Scores], outcomes: Outcomes, *, seed: int = 
             if rival in scores and rival != name:
                 figures |= _against(found, scores[rival], rival, times)
         figures["model_confidence_set_p_value"] = survives[name]
-        board[name] = figures | {"assets": _by_asset(found, outcomes, seed)}
+        others = {rival: scores[rival] for rival in RIVALS if rival in scores and rival != name}
+        board[name] = figures | {"assets": _by_asset(found, others, outcomes, seed)}
     return board
 
 
@@ -115,16 +116,21 @@ def _mean(name: str, values_N: np.ndarray, times: np.ndarray) -> dict[str, float
 
 
 def _against(found: Scores, rival: Scores, name: str, times: np.ndarray) -> dict[str, Any]:
-    nats = diebold_mariano(found.nats_N, rival.nats_N, times)
     crps = diebold_mariano(found.crps_N, rival.crps_N, times)
     rival_crps = mean_by_date(rival.crps_N, times).mean()
+    return _difference(found.nats_N, rival.nats_N, name, times) | {
+        f"crps_skill_over_{name}": -crps.difference / rival_crps,
+        f"crps_skill_over_{name}_standard_error": crps.standard_error / rival_crps,
+    }
+
+
+def _difference(nats_N: np.ndarray, rival_nats_N: np.ndarray, name: str, times: np.ndarray) -> dict[str, Any]:
+    nats = diebold_mariano(nats_N, rival_nats_N, times)
     return {
         f"dm_vs_{name}": nats.difference,
         f"dm_vs_{name}_standard_error": nats.standard_error,
         f"dm_vs_{name}_p_value": nats.p_value,
         f"verdict_vs_{name}": edge(nats.difference, nats.standard_error, name),
-        f"crps_skill_over_{name}": -crps.difference / rival_crps,
-        f"crps_skill_over_{name}_standard_error": crps.standard_error / rival_crps,
     }
 
 
@@ -148,7 +154,7 @@ def _value_at_risk(found: Scores, level: float) -> np.ndarray:
     return found.quantiles_NP[:, np.searchsorted(LEVELS, level)]
 
 
-def _by_asset(found: Scores, outcomes: Outcomes, seed: int) -> dict[str, Any]:
+def _by_asset(found: Scores, rivals: Mapping[str, Scores], outcomes: Outcomes, seed: int) -> dict[str, Any]:
     board = {}
     for number, asset in enumerate(outcomes.assets):
         rows = np.flatnonzero(outcomes.asset_N == number)
@@ -159,6 +165,11 @@ def _by_asset(found: Scores, outcomes: Outcomes, seed: int) -> dict[str, Any]:
         board[asset] = {
             "n_returns": len(rows),
             **_mean("nats", mine.nats_N, outcomes.times_N[rows]),
+            **{
+                name: value
+                for rival, other in rivals.items()
+                for name, value in _difference(mine.nats_N, other.nats_N[rows], rival, outcomes.times_N[rows]).items()
+            },
             "crps": float(mine.crps_N.mean()),
             "coverage_90": coverage(pit, seed=seed)[90].value,
             "berkowitz_p_value": berkowitz(pit).test.p_value,

@@ -64,16 +64,27 @@ def frozen_contest(
 
 
 def walking_contest(
-    config: Config, dataset: TokenDataset, years: tuple[int, int], *, seeds: Sequence[int], cache: Path, say: Say
+    config: Config,
+    dataset: TokenDataset,
+    years: tuple[int, int],
+    *,
+    seeds: Sequence[int],
+    cache: Path,
+    say: Say,
+    since: str | None = None,
 ) -> Contest:
-    """Everything refitted every New Year; the bins all are scored on are cut before the first."""
+    """Everything refitted every New Year; the bins all are scored on are cut before the first.
+
+    With `since`, a date, only the returns from then on are scored.
+    """
     require_returns(dataset)
     refits = annual_refits(*years)
     first = recut(dataset, config, refits[0])
     canaries = data_canaries(first, config.model.sequence_len)
     refuse_leaks(canaries)
     every = np.sort(np.concatenate([first.rows("validation"), first.rows("test")]))
-    every = every[_times(dataset, every) < refits[-1].last]
+    times = _times(dataset, every)
+    every = every[(times >= np.datetime64(since or refits[0].first)) & (times < refits[-1].last)]
     if not len(every):
         raise BadInput(f"--walk_forward {years[0]}:{years[1]}: no returns in these years; choose others")
     rows = scorable(dataset, every, refits, MOST_ROWS, say)

@@ -132,6 +132,7 @@ def write_html(
         *(_figure(drawing) for drawing in pictures),
         f"<h2>{escape(model)}, asset by asset</h2>",
         _asset_table(board[model]["assets"]),
+        _asset_differences(board[model]["assets"]),
         *([more] if more else []),
         HOW_TO_READ,
     ]
@@ -163,6 +164,15 @@ def _board_table(board: Board, model: str) -> str:
         f"{0.01 * n:,.0f} should fall below the 1 % value at risk."
     )
     return table("Scoreboard", caption, heads, rows)
+
+
+def _asset_differences(assets: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        (name, [_with_error(found, f"dm_vs_{rival}", 4, PLUS_MINUS, sign="+") for rival in RIVALS], False)
+        for name, found in assets.items()
+    ]
+    caption = "Nats per return more than each rival; negative is better. ±: one standard error."
+    return table("Differences by asset", caption, ["asset", *(f"vs {rival}" for rival in RIVALS)], rows)
 
 
 def _asset_table(assets: Mapping[str, Mapping[str, Any]]) -> str:
