@@ -14,14 +14,14 @@ from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 
 CONFIG = Config(
     model=ModelConfig(
-        sequence_len=128, n_layer=2, n_head=4, n_kv_head=4, n_embd=32, inputs=True, ordinal=True, dropout=0.2
+        sequence_len=128, n_layer=2, n_head=4, n_kv_head=4, n_embd=32, inputs=True, ordinal=True, dropout=0.3
     ),
     data=DataConfig(tokenizer="volatility"),
     train=TrainConfig(
-        num_epochs=48,
+        num_epochs=32,
         learning_rate=2e-3,
         warmup_steps=20,
-        weight_decay=1.0,
+        weight_decay=2.0,
         beta2=0.98,
         average_decay=0.98,
         patience=10,

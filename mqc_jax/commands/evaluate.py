@@ -217,7 +217,7 @@ def _walk(
     contest = walking_contest(
         run.config, dataset, years, seeds=seeds, cache=cache, say=console.print, since=flags.since
     )
-    console.print(f"{flags.n_members} members, {contest.n_epochs} epochs in every refit")
+    console.print(f"{flags.n_members} members; epochs of the refits: {', '.join(map(str, contest.n_epochs))}")
     canaries += contest.canaries
     for line in summary(canaries):
         console.print(line)
@@ -228,7 +228,7 @@ def _walk(
         "source": dataset.manifest["source"],
         "years": list(years),
         "n_members": flags.n_members,
-        "n_epochs": contest.n_epochs,
+        "n_epochs": list(contest.n_epochs),
         "canaries": as_json(canaries),
         "models": show(contest, flags.checkpoint, dataset.manifest["source"], place, about, console),
     }

@@ -35,7 +35,7 @@ class Contest(NamedTuple):
     board: dict[str, dict[str, Any]]  # figures by model
     scores: dict[str, Scores]
     outcomes: Outcomes
-    n_epochs: int | None = None  # of every refit, in a walk-forward
+    n_epochs: Sequence[int] = ()  # of each refit, in a walk-forward
     canaries: Sequence[Canary] = ()  # of its first refit's data
 
 
@@ -75,7 +75,7 @@ def walking_contest(
 ) -> Contest:
     """Everything refitted every New Year; the bins all are scored on are cut before the first.
 
-    With `since`, a date, only the returns from then on are scored.
+    With `since`, a date, the same walk is scored from then on only.
     """
     require_returns(dataset)
     refits = annual_refits(*years)
@@ -83,8 +83,7 @@ def walking_contest(
     canaries = data_canaries(first, config.model.sequence_len)
     refuse_leaks(canaries)
     every = np.sort(np.concatenate([first.rows("validation"), first.rows("test")]))
-    times = _times(dataset, every)
-    every = every[(times >= np.datetime64(since or refits[0].first)) & (times < refits[-1].last)]
+    every = every[_times(dataset, every) < refits[-1].last]
     if not len(every):
         raise BadInput(f"--walk_forward {years[0]}:{years[1]}: no returns in these years; choose others")
     rows = scorable(dataset, every, refits, MOST_ROWS, say)
@@ -92,6 +91,11 @@ def walking_contest(
     refits = [refit for refit in refits if ((times >= refit.first) & (times < refit.last)).any()]
     laws, n_epochs = neural_laws(dataset, config, rows, refits, seeds=seeds, cache=cache / "refits", say=say)
     laws |= classic_laws(dataset, rows, refits, cache / "fits", say)
+    if since is not None:
+        kept = np.flatnonzero(times >= np.datetime64(since))
+        if not len(kept):
+            raise BadInput(f"--since {since}: no returns of these years are left to score; choose an earlier date")
+        rows, laws = rows[kept], {name: law.take(kept) for name, law in laws.items()}
     found = _contest(laws, outcomes_of(dataset, rows, _partition(first)))
     return found._replace(n_epochs=n_epochs, canaries=canaries)
 

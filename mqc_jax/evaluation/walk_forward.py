@@ -19,7 +19,7 @@ import numpy as np
 from data_pipeline import build_dataset
 from data_pipeline.dataset import TokenDataset
 from data_pipeline.errors import BadInput
-from data_pipeline.storage import read_json, replacing, write_json
+from data_pipeline.storage import replacing
 from data_pipeline.tokenizers import ReturnTokenizer
 from mqc_jax.config import Config
 from mqc_jax.evaluation.cache import code_hash, content_hash
@@ -72,46 +72,44 @@ def neural_laws(
     seeds: Sequence[int],
     cache: Path,
     say: Say,
-) -> tuple[dict[str, Law], int]:
-    """The laws at `rows` of the pooled GPTs of these seeds and of the linear map of their inputs; the epochs trained.
+) -> tuple[dict[str, Law], list[int]]:
+    """The laws at `rows` of the pooled GPTs of these seeds and of the linear map of their inputs; epochs of each refit.
 
-    How many epochs is chosen once, on the YEARS_TO_CHOOSE years before the first that is scored, or the last 30 % of a
-    shorter history.
+    Each refit is trained to the number of epochs that was best in the years before it: those scored so far, and the
+    YEARS_TO_CHOOSE before the first of them, or the last 30 % of a shorter history.
     """
     laws: dict[str, list[Law]] = {"gpt": [], "linear": []}
-    scored = []
-    n_epochs = _choose_epochs(dataset, config, refits[0], seeds, cache, say)
+    scored, chosen = [], []
+    nats = _before(dataset, config, refits[0], seeds, cache, say)
     for refit in refits:
-        say(f"gpt, {refit.first.astype('datetime64[Y]')}")
+        best = min(nats, key=lambda epoch: nats[epoch])
+        say(f"gpt, {refit.first.astype('datetime64[Y]')}: {best} epochs were best before")
         cut = recut(dataset, config, refit)
         mine = np.intersect1d(rows, cut.rows("validation"))
-        scored.append(mine)
-        laws["gpt"].append(token_law(cut, mine, _pooled(cut, config, mine, seeds, n_epochs, cache)))
+        by_epoch = _pooled_by_epoch(cut, config, mine, seeds, cache)
+        laws["gpt"].append(token_law(cut, mine, by_epoch[best]))
         laws["linear"].append(token_law(cut, mine, np.exp(fit_linear(cut).log_probabilities(cut, mine))))
+        scored.append(mine)
+        chosen.append(best)
+        nats = {epoch: lost + _nats(cut, mine, by_epoch[epoch]) for epoch, lost in nats.items()}
     order = np.argsort(np.concatenate(scored))
-    return {name: concatenate(parts).take(order) for name, parts in laws.items()}, n_epochs
+    return {name: concatenate(parts).take(order) for name, parts in laws.items()}, chosen
 
 
-def _choose_epochs(
+def _before(
     dataset: TokenDataset, config: Config, first: Refit, seeds: Sequence[int], cache: Path, say: Say
-) -> int:
-    """The number of epochs with the best pooled loss on the years before `first`, trained on those before them."""
+) -> dict[int, float]:
+    """Nats lost in the years before `first`, by number of epochs trained on those before them."""
     begin = min(one.times[0] for one in map(dataset.series, range(len(dataset.assets))) if len(one))
     before = max(first.first - YEARS_TO_CHOOSE * YEAR, begin + (first.first - begin) * 7 // 10)
+    say(f"how many epochs, on {before.astype('datetime64[D]')} to {first.first.astype('datetime64[D]')}")
     cut = recut(dataset, config, Refit(before, before, first.first))
-    file = cache / f"{_key(cut, config, seeds)}.json"
-    if not file.is_file():
-        say(f"how many epochs, on {before.astype('datetime64[D]')} to {first.first.astype('datetime64[D]')}")
-        ensemble, per_epoch = Ensemble(config, cut, seeds), _steps_per_epoch(config, cut)
-        losses = {}
-        for epoch in range(1, config.train.num_epochs + 1):
-            ensemble.advance(per_epoch)
-            if epoch % EPOCHS_APART == 0 or epoch == config.train.num_epochs:
-                rows, masses_NV = pooled_probabilities(ensemble.members, cut, "validation")
-                losses[epoch] = float(-np.log(masses_NV[np.arange(len(rows)), cut.tokens[rows]]).mean())
-        cache.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"nats_by_epoch": losses, "best": min(losses, key=lambda epoch: losses[epoch])})
-    return int(read_json(file)["best"])
+    rows = cut.rows("validation")
+    return {epoch: _nats(cut, rows, p) for epoch, p in _pooled_by_epoch(cut, config, rows, seeds, cache).items()}
+
+
+def _nats(cut: TokenDataset, rows: np.ndarray, masses_NV: np.ndarray) -> float:
+    return float(-np.log(masses_NV[np.arange(len(rows)), cut.tokens[rows]]).sum())
 
 
 def _steps_per_epoch(config: Config, dataset: TokenDataset) -> int:
@@ -127,16 +125,20 @@ def _key(cut: TokenDataset, config: Config, seeds: Sequence[int]) -> str:
     return content_hash(code_hash(*REFITS_DEPEND_ON), described, *weights)
 
 
-def _pooled(
-    cut: TokenDataset, config: Config, rows: np.ndarray, seeds: Sequence[int], n_epochs: int, cache: Path
-) -> np.ndarray:
-    """The members' pooled probabilities at `rows`, from the cache or from training."""
-    file = cache / f"{_key(cut, config, seeds)}-{n_epochs}-{content_hash(rows)}.npy"
+def _pooled_by_epoch(
+    cut: TokenDataset, config: Config, rows: np.ndarray, seeds: Sequence[int], cache: Path
+) -> dict[int, np.ndarray]:
+    """The members' pooled probabilities at `rows`, by number of epochs, from the cache or from training."""
+    file = cache / f"{_key(cut, config, seeds)}-{content_hash(rows)}.npz"
     if not file.is_file():
-        ensemble = Ensemble(config, cut, seeds)
-        ensemble.advance(n_epochs * _steps_per_epoch(config, cut))
-        found, masses_NV = pooled_probabilities(ensemble.members, cut, "validation")
+        ensemble, per_epoch, found = Ensemble(config, cut, seeds), _steps_per_epoch(config, cut), {}
+        for epoch in range(1, config.train.num_epochs + 1):
+            ensemble.advance(per_epoch)
+            if epoch % EPOCHS_APART == 0 or epoch == config.train.num_epochs:
+                seen, masses_NV = pooled_probabilities(ensemble.members, cut, "validation")
+                found[str(epoch)] = masses_NV[np.searchsorted(seen, rows)].astype(np.float32)
         cache.mkdir(parents=True, exist_ok=True)
         with replacing(file) as stream:
-            np.save(stream, masses_NV[np.searchsorted(found, rows)].astype(np.float32), allow_pickle=False)
-    return np.load(file, allow_pickle=False).astype(np.float64)
+            np.savez(stream, **found)
+    with np.load(file, allow_pickle=False) as stored:
+        return {int(epoch): stored[epoch].astype(np.float64) for epoch in stored.files}
