@@ -13,7 +13,7 @@ from data_pipeline.config import DataConfig
 from mqc_jax.evaluation import evaluate, lineup
 from mqc_jax.evaluation import walk_forward as walk
 from mqc_jax.evaluation.classics import CLASSICS, Refit, annual_refits
-from mqc_jax.evaluation.contest import MODELS, frozen_contest, walking_contest
+from mqc_jax.evaluation.contest import MODELS, Entrant, frozen_contest, walking_contest
 from mqc_jax.evaluation.linear import _features, fit_linear
 from mqc_jax.evaluation.lineup import cached_fit, histories, scorable, token_law
 from mqc_jax.evaluation.token_law import TokenLaw
@@ -54,7 +54,7 @@ def small_panel():
 def contest(small_panel, tmp_path_factory):
     model = new_model(SMALL.model, small_panel.tokenizer, small_panel.manifest, jax.random.key(0))
     cache = tmp_path_factory.mktemp("cache")
-    return model, frozen_contest(model, small_panel, "test", seq_len=32, cache=cache, say=quiet, note=quiet)
+    return model, frozen_contest(Entrant(model, small_panel, 32), "test", cache=cache, say=quiet, note=quiet)
 
 
 def test_every_model_is_scored_on_the_same_rows(small_panel, contest):

@@ -69,6 +69,25 @@ def test_seen_dates_are_scored_only_when_that_is_asked_for(capsys):
     assert run_script("evaluate", [*asked[:-1], "2003-13-01"]) == 2
 
 
+def test_other_runs_have_a_row_on_the_same_returns(capsys):
+    raw = [*TINY, "--data", "both", "--tokenizer", "quantile", "--vocab_size", "32", "--no_ordinal", "--out", "raw"]
+    assert run_script("train", raw) == 0
+    asked = ["--checkpoint", "run", "--beside", "raw", "--json", "beside.json"]
+    assert run_script("evaluate", asked) == 0
+    models = read_json("beside.json")["models"]
+    assert list(models)[-1] == "raw"
+    assert models["raw"]["assets"]["TWO"]["n_returns"] == models["gpt"]["assets"]["TWO"]["n_returns"]
+    assert run_script("evaluate", ["--checkpoint", "raw", "--json", "alone.json"]) == 0
+    alone = read_json("alone.json")["models"]
+    assert models["raw"]["density_nats"] == pytest.approx(alone["gpt"]["density_nats"], abs=1e-9)
+    assert models["garch_t"]["crps"] == pytest.approx(alone["garch_t"]["crps"], abs=1e-12)
+    assert run_script("train", [*TINY, "--data", "ONE.csv", "--out", "one"]) == 0
+    capsys.readouterr()
+    assert run_script("evaluate", [*asked[:2], "--beside", "one"]) == 2
+    error = capsys.readouterr().err
+    assert "one knows no TWO" in error or "an overlap" in error
+
+
 def test_simulated_paths_stand_beside_the_real_ones(capsys):
     assert run_script("evaluate", ["--checkpoint", "run", "--n_paths", "20", "--json", "paths.json"]) == 0
     printed = capsys.readouterr().out

@@ -25,6 +25,7 @@ from mqc_jax.run import Run, load_run, open_run_dataset, read_metrics
 
 if TYPE_CHECKING:
     from mqc_jax.evaluation.canaries import Canary
+    from mqc_jax.evaluation.contest import Entrant
 
 LEAST_PATHS, MOST_PATHS = 20, 1_000
 LAWS = ("unigram", "adaptive_unigram", "token_histogram")
@@ -44,6 +45,8 @@ class EvaluateFlags:
     """Length of the windows; default: the model's context. Each layer looks back that context at most."""
     scoreboard: bool = True
     """Stand the run beside GARCH and the other classics on the same rows."""
+    beside: str | None = None
+    """Other runs on the same prices, like runs/a,runs/b, which get a row each on the scoreboard."""
     n_paths: int = 0
     """Also simulate so many paths of the scored dates, 20 or more, and compare how they and the real returns behave."""
     walk_forward: str | None = None
@@ -72,7 +75,7 @@ def flags(argv: Sequence[str]) -> EvaluateFlags:
     if given.walk_forward is not None:
         parse_years(given.walk_forward)
         defaults = EvaluateFlags()
-        for name in ("split", "seq_len", "scoreboard", "n_paths", "allow_overlap"):
+        for name in ("split", "seq_len", "scoreboard", "beside", "n_paths", "allow_overlap"):
             if getattr(given, name) != getattr(defaults, name):
                 raise BadInput(f"--walk_forward scores whole years of its own refits; leave out --{name}")
     return given
@@ -90,15 +93,12 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     """Score and print."""
     from mqc_jax.evaluation import evaluate
     from mqc_jax.evaluation.canaries import as_json, summary
+    from mqc_jax.evaluation.contest import Entrant
     from mqc_jax.model import count_parameters
 
     use_device(flags.device)
     loaded = load_run(flags.checkpoint)
-    if flags.data_file is None:
-        dataset = open_run_dataset(flags.checkpoint, loaded.config)
-    else:
-        with TemporaryDirectory() as place:
-            dataset = _other_data(flags.data_file, loaded, Path(place) / "dataset", console)
+    dataset = _data(flags, flags.checkpoint, loaded, console)
     context = loaded.config.model.sequence_len
     seq_len = flags.seq_len or context
     if flags.walk_forward is not None:
@@ -106,6 +106,7 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
         return _walk(flags, loaded, dataset, parse_years(flags.walk_forward), canaries, console)
     if flags.since is not None:
         dataset = scored_since(dataset, flags.since)
+    beside = {Path(path).name: _entrant(flags, path, console) for path in (flags.beside or "").split(",") if path}
     seen = what_was_seen(loaded, flags.checkpoint, dataset, flags.split, flags.allow_overlap)
     console.print(seen.line)
     if flags.seq_len is not None and flags.seq_len > context:
@@ -120,7 +121,8 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     paths = {}
     if flags.n_paths:
         paths = draw_and_compare(loaded, flags.checkpoint, dataset, flags.split, flags.n_paths, console)
-    models = _models(flags, loaded, dataset, seq_len, seen, paths, console) if flags.scoreboard else None
+    entrant = Entrant(loaded.model, dataset, seq_len)
+    models = _models(flags, entrant, beside, seen, paths, console) if flags.scoreboard else None
     canaries += _alarms(figures, models, dataset)
     for line in summary(canaries):
         console.print(line)
@@ -135,6 +137,27 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
         **({"models": models} if models else {}),
         **({"paths": paths} if paths else {}),
     }
+
+
+def _data(flags: EvaluateFlags, path: str, run: Run, console: Console) -> TokenDataset:
+    if flags.data_file is None:
+        return open_run_dataset(path, run.config)
+    with TemporaryDirectory() as place:
+        return _other_data(flags.data_file, run, Path(place) / "dataset", console)
+
+
+def _entrant(flags: EvaluateFlags, path: str, console: Console) -> Entrant:
+    """Another run, for a row of its own. Raises BadInput for one that has seen what is scored."""
+    from mqc_jax.evaluation.contest import MODELS, Entrant
+
+    if Path(path).name in MODELS:
+        raise BadInput(f"--beside {path}: a row of the scoreboard is called so already; rename the folder")
+    run = load_run(path)
+    dataset = _data(flags, path, run, console)
+    if flags.since is not None:
+        dataset = scored_since(dataset, flags.since)
+    console.print(f"{path}: {what_was_seen(run, path, dataset, flags.split, flags.allow_overlap).line}")
+    return Entrant(run.model, dataset, run.config.model.sequence_len)
 
 
 def _refuse_leaks(flags: EvaluateFlags, run: Run, dataset: TokenDataset, seq_len: int) -> list[Canary]:
@@ -167,9 +190,8 @@ def _place(flags: EvaluateFlags, *name: str) -> Path:
 
 def _models(
     flags: EvaluateFlags,
-    run: Run,
-    dataset: TokenDataset,
-    seq_len: int,
+    entrant: Entrant,
+    beside: dict[str, Entrant],
     seen: Seen,
     paths: dict[str, Any],
     console: Console,
@@ -183,11 +205,14 @@ def _models(
     try:
         with console.status("fitting the classics") as status:
             contest = frozen_contest(
-                run.model, dataset, flags.split, seq_len=seq_len, cache=cache, say=status.update, note=console.print
+                entrant, flags.split, cache=cache, say=status.update, note=console.print, beside=beside
             )
     except BadInput as error:
+        if beside:
+            raise
         console.print(f"no scoreboard: {error}")
         return None
+    dataset = entrant.dataset
     about = {"splits": dataset.manifest["splits"], "train_end": seen.train_end, "overlap": seen.overlap}
     more = html_section(paths) if paths else ""
     return show(contest, flags.checkpoint, dataset.manifest["source"], place, about, console, more)

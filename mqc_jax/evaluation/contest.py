@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,15 @@ from mqc_jax.evaluation.canaries import Canary, data_canaries, refuse_leaks
 from mqc_jax.evaluation.classics import annual_refits
 from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.linear import fit_linear
-from mqc_jax.evaluation.lineup import Say, classic_laws, outcomes_of, require_returns, scorable, token_law
+from mqc_jax.evaluation.lineup import (
+    Say,
+    classic_laws,
+    outcomes_of,
+    require_returns,
+    same_rows,
+    scorable,
+    token_law,
+)
 from mqc_jax.evaluation.partition import Partition
 from mqc_jax.evaluation.walk_forward import neural_laws, recut
 from mqc_jax.model import GPT
@@ -39,24 +47,44 @@ class Contest(NamedTuple):
     canaries: Sequence[Canary] = ()  # of its first refit's data
 
 
+class Entrant(NamedTuple):
+    """A trained model, and the returns as its own tokens."""
+
+    model: GPT
+    dataset: TokenDataset
+    seq_len: int
+
+    def law(self, split: Split, rows: np.ndarray) -> Law:
+        """At `rows` of its dataset, which are of `split`."""
+        parts = zip(*predictions(self.model, self.dataset, split, self.seq_len), strict=True)
+        found, log_masses = (np.concatenate(part) for part in parts)
+        order = np.argsort(found)
+        place = order[np.searchsorted(found[order], rows)]
+        return token_law(self.dataset, rows, np.exp(log_masses[place].astype(np.float64)))
+
+
 def frozen_contest(
-    model: GPT, dataset: TokenDataset, split: Split, *, seq_len: int, cache: Path, say: Say, note: Say
+    entrant: Entrant,
+    split: Split,
+    *,
+    cache: Path,
+    say: Say,
+    note: Say,
+    beside: Mapping[str, Entrant] | None = None,
 ) -> Contest:
     """The model as it is, and the linear map of its training dates; the classics are refitted every New Year.
 
-    `say` is told what is being done, `note` what the reader should know.
+    `say` is told what is being done, `note` what the reader should know. `beside` are other models by name, which
+    score the same returns. Raises BadInput for those that know others.
     """
+    dataset, beside = entrant.dataset, beside or {}
     require_returns(dataset)
     times = _times(dataset, dataset.rows(split))
     refits = annual_refits(*(int(str(end.astype("datetime64[Y]"))) for end in (times.min(), times.max())))
     rows = scorable(dataset, dataset.rows(split), refits, MOST_ROWS, note)
-    found, log_masses = (
-        np.concatenate(part) for part in zip(*predictions(model, dataset, split, seq_len), strict=True)
-    )
-    order = np.argsort(found)
-    place = order[np.searchsorted(found[order], rows)]
     laws: dict[str, Law] = {
-        "gpt": token_law(dataset, rows, np.exp(log_masses[place].astype(np.float64))),
+        "gpt": entrant.law(split, rows),
+        **{name: other.law(split, same_rows(other.dataset, dataset, rows, name)) for name, other in beside.items()},
         "linear": token_law(dataset, rows, np.exp(fit_linear(dataset).log_probabilities(dataset, rows))),
         **classic_laws(dataset, rows, refits, cache / "fits", say),
     }
@@ -101,7 +129,8 @@ def walking_contest(
 
 
 def _contest(laws: dict[str, Law], outcomes: Outcomes) -> Contest:
-    scores = {name: score(laws[name], outcomes) for name in sorted(laws, key=MODELS.index)}
+    others = [name for name in laws if name not in MODELS]
+    scores = {name: score(laws[name], outcomes) for name in (*MODELS, *others) if name in laws}
     return Contest(scoreboard(scores, outcomes), scores, outcomes)
 
 

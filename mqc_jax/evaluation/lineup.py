@@ -24,6 +24,7 @@ from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.partition import Partition
 from mqc_jax.evaluation.token_law import TokenLaw
 
+SAME_RETURN = 1e-9
 Say = Callable[[str], None]
 FITS_DEPEND_ON = (
     (
@@ -83,6 +84,25 @@ def scorable(dataset: TokenDataset, rows: np.ndarray, refits: Sequence[Refit], m
     first = np.sort(times)[-most]
     say(f"the scoreboard has the last {most:,} of {len(found):,} returns, from {first.astype('datetime64[D]')} on")
     return found[times >= first]
+
+
+def same_rows(dataset: TokenDataset, like: TokenDataset, rows: np.ndarray, name: str) -> np.ndarray:
+    """The rows of `dataset` that hold the returns in `rows` of `like`. Raises BadInput, naming `name`, if any lack."""
+    require_returns(dataset)
+    assert dataset.market is not None and like.market is not None
+    owner, found = like.assets_of(rows), np.empty(len(rows), np.int64)
+    for number in np.unique(owner):
+        asset, mine = like.assets[number], np.flatnonzero(owner == number)
+        if asset not in dataset.assets:
+            raise BadInput(f"{name} knows no {asset}; compare runs on the same prices")
+        history = dataset.history_rows(dataset.assets.index(asset))
+        times = np.asarray(dataset.market.times[history])
+        place = np.minimum(np.searchsorted(times, like.market.times[rows[mine]]), len(times) - 1)
+        found[mine] = history[place]
+        apart = np.abs(dataset.market.returns[found[mine]] - like.market.returns[rows[mine]])
+        if (times[place] != like.market.times[rows[mine]]).any() or apart.max() > SAME_RETURN:
+            raise BadInput(f"{name} has other returns of {asset}; compare runs on the same prices")
+    return found
 
 
 def outcomes_of(dataset: TokenDataset, rows: np.ndarray, partition: Partition) -> Outcomes:
