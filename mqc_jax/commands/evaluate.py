@@ -20,6 +20,7 @@ from data_pipeline.tokenizers import TokenIds
 from mqc_jax.commands.device import Device, use_device
 from mqc_jax.commands.realism import draw_and_compare
 from mqc_jax.commands.scoreboard import Seen, scored_since, show, what_was_seen
+from mqc_jax.commands.walk import Walk, parse_years, walk_forward
 from mqc_jax.flags import check_range, parse
 from mqc_jax.run import Run, load_run, open_run_dataset, read_metrics
 
@@ -81,14 +82,6 @@ def flags(argv: Sequence[str]) -> EvaluateFlags:
     return given
 
 
-def parse_years(text: str) -> tuple[int, int]:
-    """First and last year of a text like 2005:2018."""
-    match = re.fullmatch(r"([0-9]{4}):([0-9]{4})", text)
-    if not match or not int(match[1]) <= int(match[2]):
-        raise BadInput(f"--walk_forward {text}: give a first and a last year, like 2005:2018")
-    return int(match[1]), int(match[2])
-
-
 def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     """Score and print."""
     from mqc_jax.evaluation import evaluate
@@ -103,7 +96,10 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
     seq_len = flags.seq_len or context
     if flags.walk_forward is not None:
         canaries = _refuse_leaks(flags, loaded, dataset, seq_len)
-        return _walk(flags, loaded, dataset, parse_years(flags.walk_forward), canaries, console)
+        years = parse_years(flags.walk_forward)
+        place = report_folder(flags, "walk-forward", *map(str, years), f"{flags.n_members}-members")
+        walk = Walk(flags.checkpoint, place, years, flags.n_members, flags.since)
+        return walk_forward(walk, loaded, dataset, canaries, console)
     if flags.since is not None:
         dataset = scored_since(dataset, flags.since)
     beside = {Path(path).name: _entrant(flags, path, console) for path in (flags.beside or "").split(",") if path}
@@ -181,8 +177,8 @@ def _alarms(figures: dict[str, Any], models: dict[str, Any] | None, dataset: Tok
     return alarms(Figures(gain, figures["top1_accuracy"], direction), dataset)
 
 
-def _place(flags: EvaluateFlags, *name: str) -> Path:
-    """The folder of a report: one for every way to ask."""
+def report_folder(flags: EvaluateFlags, *name: str) -> Path:
+    """One for every way to ask."""
     data = [] if flags.data_file is None else [re.sub(r"\W+", "-", Path(flags.data_file).stem)]
     since = [] if flags.since is None else [flags.since]
     return Path(flags.checkpoint) / "-".join([*name, *data, *since])
@@ -200,7 +196,7 @@ def _models(
     from mqc_jax.evaluation.contest import frozen_contest
     from mqc_jax.evaluation.realism import html_section
 
-    place = _place(flags, "scoreboard", *([] if flags.split == "test" else [flags.split]))
+    place = report_folder(flags, "scoreboard", *([] if flags.split == "test" else [flags.split]))
     cache = Path(flags.checkpoint) / "cache"
     try:
         with console.status("fitting the classics") as status:
@@ -216,47 +212,6 @@ def _models(
     about = {"splits": dataset.manifest["splits"], "train_end": seen.train_end, "overlap": seen.overlap}
     more = html_section(paths) if paths else ""
     return show(contest, flags.checkpoint, dataset.manifest["source"], place, about, console, more)
-
-
-def _walk(
-    flags: EvaluateFlags,
-    run: Run,
-    dataset: TokenDataset,
-    years: tuple[int, int],
-    canaries: list[Canary],
-    console: Console,
-) -> dict[str, Any]:
-    from mqc_jax.evaluation.canaries import as_json, summary
-    from mqc_jax.evaluation.contest import walking_contest
-    from mqc_jax.training.start import dated_ancestors
-
-    place = _place(flags, "walk-forward", *map(str, years), f"{flags.n_members}-members")
-    cache = Path(flags.checkpoint) / "cache"
-    for base in dated_ancestors(flags.checkpoint):
-        if max(base["splits"].values()) >= str(years[0]):
-            raise BadInput(
-                f"--walk_forward: every refit starts from {base['run']}, which has seen dates up to "
-                f"{max(base['splits'].values())}; walk through later years, or train without --init_from"
-            )
-    seeds = range(run.config.train.seed, run.config.train.seed + flags.n_members)
-    contest = walking_contest(
-        run.config, dataset, years, seeds=seeds, cache=cache, say=console.print, since=flags.since
-    )
-    console.print(f"{flags.n_members} members; epochs of the refits: {', '.join(map(str, contest.n_epochs))}")
-    canaries += contest.canaries
-    for line in summary(canaries):
-        console.print(line)
-    trained_to = f"the end of the year before each scored one, {flags.n_members} members"
-    about = {"splits": {}, "train_end": trained_to, "overlap": None}
-    return {
-        "run": flags.checkpoint,
-        "source": dataset.manifest["source"],
-        "years": list(years),
-        "n_members": flags.n_members,
-        "n_epochs": list(contest.n_epochs),
-        "canaries": as_json(canaries),
-        "models": show(contest, flags.checkpoint, dataset.manifest["source"], place, about, console),
-    }
 
 
 def _other_data(source: str, run: Run, place: Path, console: Console) -> TokenDataset:
