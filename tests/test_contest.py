@@ -218,3 +218,20 @@ def test_the_law_of_a_return_integrates_to_one_and_its_density_is_its_slope(kind
     assert (far[:, 1] - far[:, 0] > 0.99).all()
     edges = dataset.tokenizer.return_edges(dataset.market.known_before[rows])
     np.testing.assert_allclose(law.cdf(edges), np.cumsum(masses, axis=1)[:, :-1], atol=1e-9)
+
+
+def test_a_refit_trains_as_long_as_was_best_in_the_years_before_it(small_panel, tmp_path, monkeypatch):
+    def pooled(cut, config, rows, seeds, cache):
+        """4 epochs are right in the first years, 8 from 2002 on; what is right gives the true token ten times more."""
+        late = small_panel.market.times[rows] >= np.datetime64("2002-01-01")
+        right = np.eye(cut.tokenizer.vocab_size)[cut.tokens[rows]]
+        masses = {epoch: 1 + 9 * right * (late == (epoch == 8))[:, None] for epoch in (4, 8)}
+        return {epoch: mass / mass.sum(axis=1, keepdims=True) for epoch, mass in masses.items()}
+
+    monkeypatch.setattr(walk, "_pooled_by_epoch", pooled)
+    refits = annual_refits(2002, 2003)
+    rows = small_panel.rows("test")
+    rows = rows[small_panel.market.times[rows] < np.datetime64("2004-01-01")]
+    every = np.sort(np.concatenate([small_panel.rows("validation"), rows]))
+    _, chosen = walk.neural_laws(small_panel, SMALL, every, refits, seeds=(0,), cache=tmp_path, say=quiet)
+    assert chosen == [4, 8]
