@@ -66,8 +66,8 @@ def terminal_table(asset: str, found: Mapping[str, Any]) -> Table:
 
 def html_section(found: Mapping[str, Mapping[str, Any]]) -> str:
     """All assets', for the page."""
-    parts = ["<h2>Simulated paths beside the real ones</h2>"]
+    parts = [f"<h2>Simulated paths beside the real ones</h2>\n<p>{CAPTION}</p>"]
     for asset, sources in found.items():
         rows = [(name, _cells(name, source)[1:], name == MODEL) for name, source in sources.items()]
-        parts.append(table(f"Simulated paths of {asset}", f"{asset}. {CAPTION}", HEADS, rows))
+        parts.append(table(f"Simulated paths of {asset}", asset, HEADS, rows))
     return "\n".join(parts)
