@@ -9,6 +9,7 @@ from helpers import dataset_of
 from scipy import stats
 from scipy.special import rel_entr
 
+from configs import PRESETS
 from data_pipeline.errors import BadInput
 from data_pipeline.sources.processes import stationary_law
 from data_pipeline.tokenizers import special, tokenizer_from_json
@@ -23,6 +24,7 @@ from mqc_jax.evaluation.known_answer import (
     log_loss,
     recovery,
 )
+from mqc_jax.evaluation.known_answer.exam import exam_config
 from mqc_jax.evaluation.known_answer.garch import moments
 from mqc_jax.evaluation.known_answer.hidden import Hidden
 from mqc_jax.evaluation.known_answer.markov import MarkovTokens
@@ -404,3 +406,9 @@ def test_an_exam_finds_little_above_the_floor_and_never_less():
         assert found.n_scored > 500
         again = examine(TASKS[name], config, 6_000, seeds=(0,), seed=3)
         assert again == found, "same seed, same answer"
+
+
+def test_tokens_without_an_order_are_names_to_the_model():
+    config = PRESETS["daily"]
+    assert exam_config(config, TASKS["S2"], 20_000).model.ordinal
+    assert not exam_config(config, TASKS["S1"], 20_000).model.ordinal

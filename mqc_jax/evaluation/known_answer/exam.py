@@ -74,8 +74,12 @@ def examine(task: Task, config: Config, n_tokens: int, *, seeds: Sequence[int], 
 
 
 def exam_config(config: Config, task: Task, n_tokens: int) -> Config:
-    """`config` for the tokens of `task`: its own bins; for much data no dropout, little decay, at most MOST_STEPS."""
-    model = replace(config.model, vocab_size=len(task.bins.values), n_special=0)
+    """`config` for the tokens of `task`: its own bins, as names where they have no order.
+
+    For much data no dropout, little decay, at most MOST_STEPS.
+    """
+    ordinal = config.model.ordinal and task.ordered
+    model = replace(config.model, vocab_size=len(task.bins.values), n_special=0, ordinal=ordinal)
     train = config.train
     if n_tokens >= SMALL:
         model, train = replace(model, dropout=0.0), replace(train, weight_decay=0.1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -55,6 +56,7 @@ class MarkovTokens(Task):
     order: int = 1
     n_levels: int = 32
     matrix_seed: int = 0
+    ordered: ClassVar[bool] = False
 
     @cached_property
     def transition(self) -> np.ndarray:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -58,6 +58,7 @@ class Task(ABC):
 
     name: str
     length: int
+    ordered: ClassVar[bool] = True  # whether near tokens mean near things
 
     def __post_init__(self) -> None:
         if not 2 <= self.length <= MOST_BARS:
