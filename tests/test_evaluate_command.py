@@ -147,3 +147,20 @@ def test_a_score_below_the_floor_is_a_leak(capsys, monkeypatch):
     assert run_script("known-answer", asked) == 3
     assert capsys.readouterr().err.startswith("error: leak: below the floor by more than chance: S0 on")
     assert read_json("known.json")["tasks"], "the figures are written all the same"
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["--since", "2003-09-01", "--split", "validation"], "--since says where the test begins"),
+        (["--beside", "a/run,b/run"], "two folders of one name"),
+        (["--data_file", "early.csv", "--walk_forward", "2002:2003"], "no returns in these years"),
+    ],
+)
+def test_what_cannot_be_scored_is_one_line(capsys, asked, says):
+    rows = Path("ONE.csv").read_text().splitlines()
+    Path("early.csv").write_text("\n".join(rows[:600]) + "\n")
+    assert run_script("evaluate", ["--checkpoint", "run", *asked]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1

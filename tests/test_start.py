@@ -121,3 +121,21 @@ def test_pretraining_makes_the_base_and_uses_it_again(tmp_path, monkeypatch, cap
     out.rename(tmp_path / "second")
     assert main([*train, "--n_layer", "2", "--out", str(out)]) == 2
     assert "was trained for another network" in capsys.readouterr().err
+
+
+def test_bare_ids_start_from_bare_ids_and_need_no_markets(tmp_path, capsys):
+    ids = tmp_path / "ids.txt"
+    ids.write_text(" ".join(map(str, np.random.default_rng(0).integers(0, 128, 2000))))
+    train = ["train", *SMALL, "--data", str(ids), "--num_epochs", "1"]
+    assert main([*train, "--out", str(tmp_path / "a")]) == 0
+    assert main([*train, "--init_from", str(tmp_path / "a"), "--out", str(tmp_path / "b")]) == 0
+    assert main(["evaluate", "--checkpoint", str(tmp_path / "b"), "--split", "validation"]) == 0
+    capsys.readouterr()
+    assert main([*train, "--pretrain", "synthetic", "--out", str(tmp_path / "c")]) == 2
+    assert "--pretrain needs tokens of returns" in capsys.readouterr().err
+    assert not list(tmp_path.glob("c*"))
+
+
+def test_a_resumed_run_is_not_pretrained(base, capsys):
+    assert main(["train", "--resume", "--out", str(base), "--pretrain", "synthetic"]) == 2
+    assert "leave out --pretrain" in capsys.readouterr().err

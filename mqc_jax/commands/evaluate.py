@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mqc_jax.evaluation.canaries import Canary
     from mqc_jax.evaluation.contest import Entrant
 
-LEAST_PATHS, MOST_PATHS = 20, 1_000
+MOST_PATHS = 1_000
 LAWS = ("unigram", "adaptive_unigram", "token_histogram")
 
 
@@ -65,6 +65,8 @@ class EvaluateFlags:
 
 
 def flags(argv: Sequence[str]) -> EvaluateFlags:
+    from mqc_jax.evaluation.stylized_facts import LEAST_PATHS
+
     given = parse(EvaluateFlags, argv, "evaluate.py")
     if given.seq_len is not None and given.seq_len < 1:
         raise BadInput(f"--seq_len {given.seq_len} must be 1 or more")
@@ -73,6 +75,11 @@ def flags(argv: Sequence[str]) -> EvaluateFlags:
         raise BadInput(f"--n_paths {given.n_paths}: give {LEAST_PATHS} to {MOST_PATHS:,}, or 0 for none")
     if given.since is not None:
         parse_day(given.since, "--since")
+        if given.split != "test":
+            raise BadInput(f"--since says where the test begins; leave out --split {given.split}")
+    names = [Path(path).name for path in _paths(given.beside)]
+    if len(set(names)) < len(names):
+        raise BadInput(f"--beside {given.beside}: two folders of one name would share a row; rename one")
     if given.walk_forward is not None:
         parse_years(given.walk_forward)
         defaults = EvaluateFlags()
@@ -80,6 +87,10 @@ def flags(argv: Sequence[str]) -> EvaluateFlags:
             if getattr(given, name) != getattr(defaults, name):
                 raise BadInput(f"--walk_forward scores whole years of its own refits; leave out --{name}")
     return given
+
+
+def _paths(text: str | None) -> list[str]:
+    return [path.strip() for path in (text or "").split(",") if path.strip()]
 
 
 def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
@@ -102,7 +113,7 @@ def run(flags: EvaluateFlags, console: Console) -> dict[str, Any]:
         return walk_forward(walk, loaded, dataset, canaries, console)
     if flags.since is not None:
         dataset = scored_since(dataset, flags.since)
-    beside = {Path(path).name: _entrant(flags, path, console) for path in (flags.beside or "").split(",") if path}
+    beside = {Path(path).name: _entrant(flags, path, console) for path in _paths(flags.beside)}
     seen = what_was_seen(loaded, flags.checkpoint, dataset, flags.split, flags.allow_overlap)
     console.print(seen.line)
     if flags.seq_len is not None and flags.seq_len > context:

@@ -58,6 +58,8 @@ def flags(argv: Sequence[str]) -> TrainFlags:
         for name, value in vars(getattr(given, part)).items()
         if resume and value != getattr(getattr(start, part), name)
     ]
+    if resume and given.pretrain != "none":
+        changed.append("pretrain")
     if changed:
         raise BadInput(f"--resume continues {out} as it was configured; leave out --{' --'.join(changed)}")
     explicit = any(word.split("=")[0] == "--out" for word in argv)
@@ -83,10 +85,7 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
         dataset = open_run_dataset(out, config)
     else:
         out = _new_directory(flags, console)
-        if flags.pretrain == "synthetic":
-            base = _pretrained(flags, config, Path(f"{out}-base"), console)
-            config = replace(config, train=replace(config.train, init_from=base))
-        config, dataset = _begin(out, config, console)
+        config, dataset = _begin(flags, out, config, console)
     console.print(f"{config.data.data}: {contents(dataset)}")
     summary = train(config, dataset, out, resume=flags.resume, console=console)
     best = summary.best_validation_loss
@@ -104,15 +103,17 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     }
 
 
-def _pretrained(flags: TrainFlags, config: Config, out: Path, console: Console) -> str:
+def _pretrained(flags: TrainFlags, config: Config, dataset: TokenDataset, out: Path, console: Console) -> str:
     """The run in `out`, trained on simulated markets for `config` to start from; what is there is used or finished."""
     if config.train.init_from is not None:
         raise BadInput("--pretrain makes the run to start from; leave out --init_from")
+    if not isinstance(dataset.tokenizer, ReturnTokenizer):
+        raise BadInput(f"--pretrain needs tokens of returns, not {dataset.tokenizer.kind}; leave it out")
     start = PRESETS["base"]
     model = replace(config.model, dropout=start.model.dropout, n_special=0)
     train = replace(start.train, seed=config.train.seed)
-    cut = {name: getattr(config.data, name) for name in ("tokenizer", "signal", "special_tokens", "clock", "ranges")}
-    data = replace(start.data, **cut)
+    cut = {name: getattr(config.data, name) for name in ("tokenizer", "signal", "clock", "ranges")}
+    data = replace(start.data, special_tokens=config.model.n_special > 0, **cut)
     if out.exists():
         there = read_config(out)
         if replace(there.model, n_special=0) != model or there.train != train:
@@ -120,7 +121,7 @@ def _pretrained(flags: TrainFlags, config: Config, out: Path, console: Console) 
         model, data = there.model, there.data
     base = replace(flags, out=str(out), pretrain="none", resume=out.exists(), model=model, data=data, train=train)
     run(base, console)
-    return str(out)
+    return str(out.resolve())
 
 
 def _new_directory(flags: TrainFlags, console: Console) -> Path:
@@ -135,7 +136,7 @@ def _new_directory(flags: TrainFlags, console: Console) -> Path:
     return free
 
 
-def _begin(out: Path, config: Config, console: Console) -> tuple[Config, TokenDataset]:
+def _begin(flags: TrainFlags, out: Path, config: Config, console: Console) -> tuple[Config, TokenDataset]:
     """Prepare the data, check that model and data fit, and write the head of the run: all of it or nothing."""
     from mqc_jax.training import check_fit
     from mqc_jax.training.start import open_base, write_ancestors
@@ -145,6 +146,9 @@ def _begin(out: Path, config: Config, console: Console) -> tuple[Config, TokenDa
     with new_directory(out) as partial:
         dataset = prepare(config.data, partial / "dataset", vocab_size=config.model.vocab_size, say=console.print)
         config = _resolved(config, dataset, console)
+        if flags.pretrain == "synthetic":
+            base = _pretrained(flags, config, dataset, Path(f"{out}-base"), console)
+            config = replace(config, train=replace(config.train, init_from=base))
         check_fit(config, dataset)
         write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
         write_ancestors(partial, open_base(config, dataset), config.train.init_from)

@@ -12,7 +12,7 @@ from data_pipeline.dataset import Split, TokenDataset
 from data_pipeline.errors import BadInput
 from mqc_jax.config import Config
 from mqc_jax.evaluation.board import Outcomes, Scores, score, scoreboard
-from mqc_jax.evaluation.canaries import Canary, data_canaries, refuse_leaks
+from mqc_jax.evaluation.canaries import Canary, data_canaries, predictor, refuse_leaks
 from mqc_jax.evaluation.classics import annual_refits
 from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.linear import fit_linear
@@ -28,7 +28,6 @@ from mqc_jax.evaluation.lineup import (
 from mqc_jax.evaluation.partition import Partition
 from mqc_jax.evaluation.walk_forward import neural_laws, recut
 from mqc_jax.model import GPT
-from mqc_jax.training.validate import predictions
 
 MODELS = (
     *("gpt", "linear", "vol_regression", "vol_regression_range", "gjr_skew_t", "garch_t", "egarch_t", "ewma_t"),
@@ -56,8 +55,7 @@ class Entrant(NamedTuple):
 
     def law(self, split: Split, rows: np.ndarray) -> Law:
         """At `rows` of its dataset, which are of `split`."""
-        parts = zip(*predictions(self.model, self.dataset, split, self.seq_len), strict=True)
-        found, log_masses = (np.concatenate(part) for part in parts)
+        found, log_masses = predictor(self.model, self.seq_len)(self.dataset, split)
         order = np.argsort(found)
         place = order[np.searchsorted(found[order], rows)]
         return token_law(self.dataset, rows, np.exp(log_masses[place].astype(np.float64)))

@@ -19,11 +19,12 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from data_pipeline.errors import BadInput
+from mqc_jax.evaluation.stylized_facts import LEAST_PATHS
 
 WINDOW, STEP = 64, 16  # returns; windows begin this many apart
 BLOCK = 128  # returns of the real series that stay together when it is set against itself
 LEAST_LENGTH = 8 * BLOCK  # two blocks for either side in each half
-LEAST_PATHS, MOST_PATHS = 20, 40  # more paths do not make the one real series larger
+MOST_PATHS = 40  # more paths do not make the one real series larger
 RIDGE = 1.0  # precision of the normal prior of each standardised coefficient
 _Z_LIMIT = 4.0
 _NEWTON_STEPS = 30

@@ -49,7 +49,7 @@ def require_returns(dataset: TokenDataset) -> None:
     if dataset.interleaved:
         raise BadInput(
             f"{dataset.manifest['source']}: with --layout interleaved an asset's law knows what others did on the same "
-            "date, so it cannot stand beside forecasts; train with --layout per_asset"
+            "date, so it cannot stand beside forecasts; train with --layout by_asset"
         )
 
 

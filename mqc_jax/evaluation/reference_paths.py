@@ -12,13 +12,18 @@ import numpy as np
 from arch import arch_model
 from scipy.special import beta as beta_function
 
-from mqc_jax.evaluation.classics.garch import STILL, GarchParameters, Kind, fit_garch
+from mqc_jax.evaluation.classics.garch import (
+    LOG_VARIANCE_LIMIT,
+    MEAN_ABS_NORMAL,
+    STILL,
+    GarchParameters,
+    Kind,
+    fit_garch,
+)
 
 BURN_IN = 1000  # bars, after which the variance a path starts with is forgotten
 MEAN_BLOCK = 250  # bars: shorter blocks would cut the memory of |r| that the band is meant to show
-_LARGEST_VARIANCE = 1e8  # of that of the training returns: EGARCH's exponential must not run away
 _IID: dict[str, Any] = {"vol": "Constant", "dist": "t"}
-_MEAN_ABS_NORMAL = math.sqrt(2 / math.pi)
 
 
 def reference_paths(real_T: np.ndarray, past_T: np.ndarray, n_paths: int, *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -50,7 +55,7 @@ def simulate_garch(
         shock_P = np.sqrt(variance_P) * z_P
         if t >= 0:
             shock_PT[:, t] = shock_P
-        variance_P = np.minimum(step(variance_P, shock_P, z_P, p), _LARGEST_VARIANCE)
+        variance_P = np.minimum(step(variance_P, shock_P, z_P, p), math.exp(LOG_VARIANCE_LIMIT))
     return p.unit * (p.mean + shock_PT)
 
 
@@ -98,6 +103,6 @@ def _linear_step(variance_P: np.ndarray, shock_P: np.ndarray, z_P: np.ndarray, p
 
 
 def _log_linear_step(variance_P: np.ndarray, shock_P: np.ndarray, z_P: np.ndarray, p: GarchParameters) -> np.ndarray:
-    news_P = p.alpha * (np.abs(z_P) - _MEAN_ABS_NORMAL) + p.gamma * z_P
-    limit = math.log(_LARGEST_VARIANCE)
-    return np.exp(np.clip(p.omega + news_P + p.beta * np.log(variance_P), -limit, limit))
+    news_P = p.alpha * (np.abs(z_P) - MEAN_ABS_NORMAL) + p.gamma * z_P
+    log_variance_P = p.omega + news_P + p.beta * np.log(variance_P)
+    return np.exp(np.clip(log_variance_P, -LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT))

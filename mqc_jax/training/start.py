@@ -40,7 +40,7 @@ def open_base(config: Config, dataset: TokenDataset) -> Run | None:
             f"--init_from {path}: it reads {base.tokenizer.kind} tokens, not {dataset.tokenizer.kind}; set --tokenizer "
             f"{base.tokenizer.kind}"
         )
-    unknown = [name for name in base.manifest["inputs"] if name not in dataset.manifest["inputs"]]
+    unknown = [name for name in _inputs(base.manifest) if name not in _inputs(dataset.manifest)]
     if config.model.inputs and unknown:
         raise BadInput(f"--init_from {path}: it reads {unknown[0]}, which this data has not; prepare it with the same")
     return base
@@ -52,13 +52,17 @@ def first_model(config: Config, dataset: TokenDataset, base: Run | None, key: Ar
     if base is None:
         return model
     theirs: dict[str, Array] = by_path(base.model)
-    place = jnp.array([dataset.manifest["inputs"].index(name) for name in base.manifest["inputs"]])
+    place = jnp.array([_inputs(dataset.manifest).index(name) for name in _inputs(base.manifest)], jnp.int32)
 
     def weights(path: str, own: Any) -> Array:
         return own.at[place].set(theirs[path]) if path == ".embed_inputs" else theirs[path]
 
     started = [weights(path, own) for path, own in by_path(model).items()]
     return jax.tree.unflatten(jax.tree.structure(model), started)
+
+
+def _inputs(manifest: dict[str, Any]) -> list[str]:
+    return manifest.get("inputs", [])  # bare token ids have none
 
 
 def write_ancestors(path: Path, base: Run | None, init_from: str | None) -> None:
@@ -76,4 +80,6 @@ def ancestors(path: str | Path) -> list[dict[str, Any]]:
 
 def dated_ancestors(path: str | Path) -> list[dict[str, Any]]:
     """Those that have seen real dates: simulated ones mean nothing."""
-    return [one for one in ancestors(path) if not one["source"].startswith("synthetic:") and one["splits"]["train_end"]]
+    return [
+        one for one in ancestors(path) if not one["source"].startswith("synthetic:") and one["splits"].get("train_end")
+    ]

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from data_pipeline.dataset import Split, TokenDataset
-from mqc_jax.evaluation.canaries.canary import Canary, differs, first_of, place_of, spread
+from mqc_jax.evaluation.canaries.canary import Canary, differs, first_of, place_of, skipped, spread
 from mqc_jax.evaluation.canaries.data import at
 from mqc_jax.model import GPT
 from mqc_jax.training.batches import scoring_windows
@@ -33,6 +33,8 @@ def predictor(model: GPT, length: int) -> Predict:
 def predictions_canary(predict: Predict, dataset: TokenDataset, split: Split, context: int) -> Canary:
     """Do predictions stay the same, bit by bit, when the tokens and inputs behind their contexts change?"""
     windows_WT = scoring_windows(dataset, split, context).rows
+    if not len(windows_WT):
+        return skipped("predictions", f"no row is in the {split} split")
     windows_WT = windows_WT[spread(len(windows_WT), BATCH)]
     size, n_scored = context + 1, max(1, context // 2)
     pieces, rng = _pieces(dataset, windows_WT, n_scored), np.random.default_rng(0)

@@ -32,8 +32,8 @@ PLAIN_START: dict[Kind, tuple[float, ...]] = {  # where a fit that did not conve
 STILL = 1e-6  # standard deviation, in log return, below which a history has no volatility to model
 _CALM_NU = 4.0
 _QUIETLY: dict[str, Any] = {"disp": "off", "update_freq": 0, "show_warning": False}
-_LOG_VARIANCE_LIMIT = math.log(1e8)  # of the training variance, either way: EGARCH's exponential must not run away
-_MEAN_ABS_NORMAL = math.sqrt(2 / math.pi)
+LOG_VARIANCE_LIMIT = math.log(1e8)  # of the training variance, either way: EGARCH's exponential must not run away
+MEAN_ABS_NORMAL = math.sqrt(2 / math.pi)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _log_linear(shocks: np.ndarray, p: GarchParameters) -> np.ndarray:
     log_variances = [log_variance]
     for shock in shocks.tolist():
         z = shock * math.exp(-log_variance / 2)
-        log_variance = p.omega + p.alpha * (abs(z) - _MEAN_ABS_NORMAL) + p.gamma * z + p.beta * log_variance
-        log_variance = min(max(log_variance, -_LOG_VARIANCE_LIMIT), _LOG_VARIANCE_LIMIT)
+        log_variance = p.omega + p.alpha * (abs(z) - MEAN_ABS_NORMAL) + p.gamma * z + p.beta * log_variance
+        log_variance = min(max(log_variance, -LOG_VARIANCE_LIMIT), LOG_VARIANCE_LIMIT)
         log_variances.append(log_variance)
     return np.exp(log_variances)
