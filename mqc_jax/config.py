@@ -100,7 +100,8 @@ class TrainConfig:
     patience: int = 0
     """Stop after this many epochs without a better validation loss; 0 trains all epochs."""
     init_from: str | None = None
-    """Start from the weights of this run, of the same network and kind of tokens."""
+    """Start from the weights of this run, of the same network and kind of tokens; of runs, separated by commas, the
+    seed counts which."""
     seed: int = 0
     """Seed of the weights, the batches and the dropout."""
 

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,7 +13,7 @@ from mqc_jax.checkpoint import by_path
 from mqc_jax.cli import main
 from mqc_jax.run import load_run, open_run_dataset
 from mqc_jax.training.ensemble import Ensemble
-from mqc_jax.training.start import ancestors, first_model, open_base
+from mqc_jax.training.start import ancestors, first_model, open_bases
 
 SMALL = ["--config", "tiny", "--sequence_len", "32"]
 MARKET = "synthetic:market?symbols=6&bars=400"
@@ -52,9 +51,27 @@ def test_members_of_an_ensemble_start_there_too(base, started):
     for path, weights in by_path(ensemble.members).items():
         if path != ".embed_inputs":
             np.testing.assert_array_equal(weights[0], weights[1])
-    alone = first_model(run.config, dataset, open_base(run.config, dataset), jax.random.split(jax.random.key(1))[0])
+    alone = first_model(run.config, dataset, open_bases(run.config, dataset), seed=1)
     for path, weights in by_path(alone).items():
         np.testing.assert_array_equal(by_path(ensemble.members)[path][1], weights)
+
+
+def test_of_several_bases_the_seed_counts_which(base, started, tmp_path):
+    other = tmp_path / "other"
+    market = ["--data", MARKET, "--num_epochs", "1", "--seed", "1"]
+    assert main(["train", *SMALL, *market, "--out", str(other)]) == 0
+    both = replace(load_run(base).config.train, init_from=f"{base}, {other}")
+    config = replace(load_run(base).config, train=both)
+    members = Ensemble(config, open_run_dataset(base, config), seeds=(0, 1, 2)).members
+    for member, place in enumerate([base, other, base]):
+        for path, weights in by_path(load_run(place).model).items():
+            np.testing.assert_array_equal(by_path(members)[path][member], weights)
+    child = tmp_path / "child"
+    start = ["--init_from", f"{base},{other}", "--seed", "1", "--learning_rate", "1e-9", "--weight_decay", "0"]
+    assert main(["train", *SMALL, "--num_epochs", "1", *start, "--out", str(child)]) == 0
+    for path, weights in by_path(load_run(child).model).items():
+        np.testing.assert_allclose(weights, by_path(load_run(other).model)[path], atol=1e-6)
+    assert [one["run"] for one in ancestors(child)] == [str(base), str(other)]
 
 
 def test_a_run_knows_what_it_started_from(base, started):

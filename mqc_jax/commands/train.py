@@ -139,10 +139,11 @@ def _new_directory(flags: TrainFlags, console: Console) -> Path:
 def _begin(flags: TrainFlags, out: Path, config: Config, console: Console) -> tuple[Config, TokenDataset]:
     """Prepare the data, check that model and data fit, and write the head of the run: all of it or nothing."""
     from mqc_jax.training import check_fit
-    from mqc_jax.training.start import open_base, write_ancestors
+    from mqc_jax.training.start import base_paths, open_bases, write_ancestors
 
     if config.train.init_from is not None:  # found again from any folder
-        config = replace(config, train=replace(config.train, init_from=str(Path(config.train.init_from).resolve())))
+        found = ",".join(str(Path(path).resolve()) for path in base_paths(config.train.init_from))
+        config = replace(config, train=replace(config.train, init_from=found))
     with new_directory(out) as partial:
         dataset = prepare(config.data, partial / "dataset", vocab_size=config.model.vocab_size, say=console.print)
         config = _resolved(config, dataset, console)
@@ -151,7 +152,7 @@ def _begin(flags: TrainFlags, out: Path, config: Config, console: Console) -> tu
             config = replace(config, train=replace(config.train, init_from=base))
         check_fit(config, dataset)
         write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
-        write_ancestors(partial, open_base(config, dataset), config.train.init_from)
+        write_ancestors(partial, open_bases(config, dataset), config.train.init_from)
     return config, open_run_dataset(out, config)
 
 

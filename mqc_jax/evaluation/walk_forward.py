@@ -30,7 +30,7 @@ from mqc_jax.evaluation.linear import fit_linear
 from mqc_jax.evaluation.lineup import Say, token_law
 from mqc_jax.training.batches import steps_per_epoch
 from mqc_jax.training.ensemble import Ensemble, pooled_probabilities
-from mqc_jax.training.start import open_base
+from mqc_jax.training.start import open_bases
 
 DAY, YEAR = np.timedelta64(1, "D"), np.timedelta64(365, "D")
 YEARS_TO_CHOOSE = 3
@@ -117,8 +117,7 @@ def _steps_per_epoch(config: Config, dataset: TokenDataset) -> int:
 
 
 def _key(cut: TokenDataset, config: Config, seeds: Sequence[int]) -> str:
-    base = open_base(config, cut)
-    weights = [] if base is None else [np.asarray(leaf) for leaf in jax.tree.leaves(base.model)]
+    weights = [np.asarray(leaf) for base in open_bases(config, cut) for leaf in jax.tree.leaves(base.model)]
     about: dict[str, Any] = {"config": config.to_json(), "seeds": list(seeds)}
     arrays = {name: entry["sha256"] for name, entry in cut.manifest["arrays"].items()}
     described = json.dumps([about, arrays, cut.manifest["tokenizer"]], sort_keys=True)

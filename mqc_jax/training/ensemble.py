@@ -22,7 +22,7 @@ from mqc_jax.config import Config
 from mqc_jax.model import GPT
 from mqc_jax.training.batches import steps_per_epoch, training_batch
 from mqc_jax.training.optimizer import make_optimizer
-from mqc_jax.training.start import first_model, open_base
+from mqc_jax.training.start import dropout_key, first_model, open_bases
 from mqc_jax.training.step import Batch, TrainState, first_average, take_step
 from mqc_jax.training.validate import scoring_batches
 
@@ -37,10 +37,10 @@ class Ensemble:
         self._starts = dataset.window_starts(config.model.sequence_len)
         per_epoch = steps_per_epoch(dataset, config.model.sequence_len, config.train.batch_size)
         self._tx = make_optimizer(config.train, per_epoch)
-        keys = [jax.random.split(jax.random.key(seed)) for seed in seeds]
-        init_key_K, self._key_K = (jnp.stack(column) for column in zip(*keys, strict=True))
-        base = open_base(config, dataset)
-        members: Any = jax.vmap(lambda key: first_model(config, dataset, base, key))(init_key_K)
+        self._key_K = jnp.stack([dropout_key(seed) for seed in seeds])
+        bases = open_bases(config, dataset)
+        first = [first_model(config, dataset, bases, seed) for seed in seeds]
+        members: Any = jax.tree.map(lambda *leaves: jnp.stack(leaves), *first)
         steps = jnp.zeros(len(seeds), jnp.int32)
         average = first_average(members, config.train)
         self._state = TrainState(steps, members, jax.vmap(self._tx.init)(members), average)

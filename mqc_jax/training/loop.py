@@ -24,7 +24,7 @@ from mqc_jax.training.batches import steps_per_epoch, training_batch
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
 from mqc_jax.training.signals import StopRequest
-from mqc_jax.training.start import first_model, open_base
+from mqc_jax.training.start import dropout_key, first_model, open_bases
 from mqc_jax.training.step import TrainState, first_average, train_step
 from mqc_jax.training.validate import validation_loss
 
@@ -53,13 +53,13 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
     per_epoch = steps_per_epoch(dataset, length, settings.batch_size)
     total = settings.num_epochs * per_epoch
     tx, rate = make_optimizer(settings, per_epoch), learning_rate(settings, per_epoch)
-    init_key, dropout_key = jax.random.split(jax.random.key(settings.seed))
+    key = dropout_key(settings.seed)
     progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
 
     with Checkpoints(out / "checkpoints") as checkpoints, StopRequest() as stop:
         done = checkpoints.latest or 0 if resume else 0
-        base = open_base(config, dataset) if not done else None
-        model: Any = first_model(config, dataset, base, init_key)
+        bases = [] if done else open_bases(config, dataset)
+        model: Any = first_model(config, dataset, bases, settings.seed)
         state = TrainState(jnp.int32(0), model, tx.init(model), first_average(model, settings))
         if done:
             result, (last, optimizer), progress = checkpoints.restore(done, state.result, _beside_result(state))
@@ -82,7 +82,7 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
                     dataset, starts, length, settings.batch_size,
                     seed=settings.seed, step=done, inputs=config.model.inputs,
                 )  # fmt: skip
-                state, metrics = train_step(state, batch, dropout_key, tx=tx, average_decay=settings.average_decay)
+                state, metrics = train_step(state, batch, key, tx=tx, average_decay=settings.average_decay)
                 loss, grad_norm = float(metrics["loss"]), float(metrics["grad_norm"])
                 if not (np.isfinite(loss) and np.isfinite(grad_norm)):
                     last = checkpoints.latest
@@ -134,8 +134,8 @@ def check_fit(config: Config, dataset: TokenDataset) -> None:
     dataset.window_starts(config.model.sequence_len)
     if config.train.patience and not len(dataset.rows("validation")):
         raise BadInput("patience needs validation dates, and there are none; try --patience 0")
-    base = open_base(config, dataset)
-    jax.eval_shape(lambda: first_model(config, dataset, base, jax.random.key(0)))
+    bases = open_bases(config, dataset)
+    jax.eval_shape(lambda: first_model(config, dataset, bases, seed=0))
 
 
 def _keep_metrics(out: Path, step: int) -> None:

@@ -1,7 +1,8 @@
-"""Where training starts: at random weights, or at those of another run."""
+"""Where training starts: at random weights, or at those of other runs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,21 @@ MAY_DIFFER = ("dropout", "dtype")  # of the network
 ANCESTORS = "base.json"  # in a run's directory: what the runs before it were trained on
 
 
-def open_base(config: Config, dataset: TokenDataset) -> Run | None:
-    """The run to start from, if there is one.
+def base_paths(init_from: str | None) -> list[str]:
+    """The runs to start from, if there are any."""
+    return [] if init_from is None else [path.strip() for path in init_from.split(",")]
+
+
+def open_bases(config: Config, dataset: TokenDataset) -> list[Run]:
+    """The runs to start from, if there are any.
 
     Bins may differ, for a token means its bin's value or its rank; raises BadInput for another network, kind of
     tokens, or inputs that this data does not have.
     """
-    path = config.train.init_from
-    if path is None:
-        return None
+    return [_open_base(path, config, dataset) for path in base_paths(config.train.init_from)]
+
+
+def _open_base(path: str, config: Config, dataset: TokenDataset) -> Run:
     base = load_run(path)
     for name, value in vars(config.model).items():
         theirs = getattr(base.config.model, name)
@@ -46,11 +53,12 @@ def open_base(config: Config, dataset: TokenDataset) -> Run | None:
     return base
 
 
-def first_model(config: Config, dataset: TokenDataset, base: Run | None, key: Array) -> GPT:
-    """A fresh model, or one with the weights of `base`; inputs that `base` does not know have fresh weights."""
-    model = new_model(config.model, dataset.tokenizer, dataset.manifest, key)
-    if base is None:
+def first_model(config: Config, dataset: TokenDataset, bases: Sequence[Run], seed: int) -> GPT:
+    """A fresh model, or one with the weights of `bases[seed % n]`; inputs that are new to it have fresh weights."""
+    model = new_model(config.model, dataset.tokenizer, dataset.manifest, model_key(seed))
+    if not bases:
         return model
+    base = bases[seed % len(bases)]
     theirs: dict[str, Array] = by_path(base.model)
     place = jnp.array([_inputs(dataset.manifest).index(name) for name in _inputs(base.manifest)], jnp.int32)
 
@@ -65,11 +73,24 @@ def _inputs(manifest: dict[str, Any]) -> list[str]:
     return manifest.get("inputs", [])  # bare token ids have none
 
 
-def write_ancestors(path: Path, base: Run | None, init_from: str | None) -> None:
-    """Keep with a run what it started from."""
-    if base is not None and init_from is not None:
-        about = {"run": init_from, "source": base.manifest["source"], "splits": base.manifest["splits"]}
-        write_json(path / ANCESTORS, [about, *ancestors(init_from)])
+def model_key(seed: int) -> Array:
+    """What draws the weights of a fresh model."""
+    return jax.random.split(jax.random.key(seed))[0]
+
+
+def dropout_key(seed: int) -> Array:
+    """What draws the dropout of every step."""
+    return jax.random.split(jax.random.key(seed))[1]
+
+
+def write_ancestors(path: Path, bases: Sequence[Run], init_from: str | None) -> None:
+    """Keep with a run what it may have started from."""
+    found = []
+    for base, start in zip(bases, base_paths(init_from), strict=True):
+        found += [{"run": start, "source": base.manifest["source"], "splits": base.manifest["splits"]}]
+        found += ancestors(start)
+    if found:
+        write_json(path / ANCESTORS, found)
 
 
 def ancestors(path: str | Path) -> list[dict[str, Any]]:
