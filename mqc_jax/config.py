@@ -40,6 +40,8 @@ class ModelConfig:
     """Share of the embedding and of each block's output dropped in training."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the matrix products; parameters, softmax, norms and loss stay float32."""
+    attention: Literal["auto", "blocks", "xla", "cudnn"] = "auto"
+    """How windows are attended to: in triangular blocks, by XLA as one masked product, or by cuDNN's fused kernel."""
     rope_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the rotary tables; the original rounds them to bfloat16."""
 
@@ -81,22 +83,31 @@ class TrainConfig:
     """Passes over the training tokens (each token is seen about twice per pass: windows overlap by half)."""
     batch_size: int = 32
     """Windows per step."""
+    accumulate: int = 1
+    """Parts into which a step's windows are cut, one after another, to save memory; the step is the same."""
     learning_rate: float = 5e-4
     """Peak learning rate of AdamW."""
     warmup_steps: int = 0
     """Steps in which the learning rate rises linearly to its peak."""
-    schedule: Literal["step", "epoch"] = "step"
-    """Lower the cosine learning rate after every step, or once per epoch as the original does."""
+    schedule: Literal["cosine", "cosine_by_epoch", "wsd"] = "cosine"
+    """After the warm-up: a cosine to 0, one that falls once per epoch as the original's does, or warm-up-stable-decay:
+    the peak, and a straight line to 0 in the last fifth."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW for all, or Muon for the matrices of the blocks and AdamW for the tables around them."""
     weight_decay: float = 0.01
-    """Decoupled weight decay of AdamW."""
+    """Decoupled weight decay of all matrices."""
     beta1: float = 0.9
     """AdamW's decay of the first moment."""
     beta2: float = 0.95
     """AdamW's decay of the second moment."""
+    label_smoothing: float = 0.0
+    """Share of each target's mass that training lays on the two bins beside it."""
     average_decay: float = 0.0
     """Keep this exponentially weighted mean of the weights, and evaluate it; 0 keeps the last weights."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this global norm."""
+    skip_nonfinite: int = 0
+    """Leave out this many steps whose loss or gradient is not finite, before one stops the run."""
     patience: int = 0
     """Stop after this many epochs without a better validation loss; 0 trains all epochs."""
     init_from: str | None = None
@@ -107,11 +118,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        _require_positive(self, "num_epochs", "batch_size", "learning_rate", "max_grad_norm")
-        for name in ("warmup_steps", "weight_decay", "patience", "seed"):
+        _require_positive(self, "num_epochs", "batch_size", "accumulate", "learning_rate", "max_grad_norm")
+        for name in ("warmup_steps", "weight_decay", "skip_nonfinite", "patience", "seed"):
             require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
-        for name in ("beta1", "beta2", "average_decay"):
+        for name in ("beta1", "beta2", "label_smoothing", "average_decay"):
             require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be in [0, 1)")
+        require(
+            self.batch_size % self.accumulate == 0,
+            f"batch_size={self.batch_size} cannot be cut into accumulate={self.accumulate} equal parts; try "
+            f"--batch_size {self.accumulate * -(-self.batch_size // self.accumulate)}",
+        )
         require(self.seed < 2**32, f"seed={self.seed} must be below 2**32")
 
 

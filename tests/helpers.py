@@ -9,6 +9,8 @@ from data_pipeline import DataConfig, ReturnSeries, TokenDataset, build_dataset
 from data_pipeline.tokenizers import Fitted
 from mqc_jax.config import ModelConfig
 from mqc_jax.model import GPT, OrdinalBins
+from mqc_jax.training.batches import Feed, draw_windows, read_windows
+from mqc_jax.training.step import Batch
 
 TINY = ModelConfig(sequence_len=16, vocab_size=70, n_layer=2, n_head=4, n_kv_head=2, n_embd=32)
 RICH = ModelConfig(
@@ -34,6 +36,15 @@ def random_tokens(config: ModelConfig, shape: tuple[int, ...], seed: int = 0) ->
 
 def random_inputs(config: ModelConfig, shape: tuple[int, ...], seed: int = 0) -> jax.Array | None:
     return jax.random.normal(jax.random.key(seed + 200), (*shape, N_INPUTS)) if config.inputs else None
+
+
+def training_batch(
+    dataset: TokenDataset, starts, length: int, size: int, *, seed: int, step: int, inputs: bool
+) -> Batch:
+    """The batch that training would see."""
+    windows = draw_windows(dataset, starts, length, size, seed=seed, steps=[step]).at(0)
+    config = ModelConfig(sequence_len=length, vocab_size=dataset.tokenizer.vocab_size, n_special=dataset.n_special)
+    return read_windows(*Feed(dataset, inputs)(windows, length), config)
 
 
 def garch_series(n: int, seed: int, unique_id: str = "A", start: str = "2000-01-03") -> ReturnSeries:

@@ -335,7 +335,7 @@ def test_too_large_a_batch_exits_5(capsys, monkeypatch, prices_csv):
     def exhausted(*_, **__):
         return jnp.zeros((10**14,))  # JAX refuses in its own words
 
-    monkeypatch.setattr("mqc_jax.training.loop.train_step", exhausted)
+    monkeypatch.setattr("mqc_jax.training.loop.take_steps", exhausted)
     argv = ["--config", "tiny", "--data", str(prices_csv)]
     assert run_script("train", argv) == failed(capsys, 5, "a smaller --batch_size")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from helpers import dataset_of, garch_series
+from helpers import dataset_of, garch_series, training_batch
 
 from configs import PRESETS
 from data_pipeline import BadInput, build_dataset
@@ -18,10 +18,10 @@ from mqc_jax.evaluation.linear import _features, fit_linear
 from mqc_jax.evaluation.lineup import cached_fit, histories, scorable, token_law
 from mqc_jax.evaluation.token_law import TokenLaw
 from mqc_jax.run import new_model
-from mqc_jax.training.batches import steps_per_epoch, training_batch
+from mqc_jax.training.batches import steps_per_epoch
 from mqc_jax.training.ensemble import Ensemble, pooled_probabilities
 from mqc_jax.training.optimizer import make_optimizer
-from mqc_jax.training.step import TrainState, first_average, train_step
+from mqc_jax.training.step import first_state, train_step
 from mqc_jax.training.validate import validation_loss
 
 SMALL = replace(
@@ -164,13 +164,13 @@ def test_a_member_is_the_model_that_train_py_makes_of_its_seed(small_panel):
     ensemble.advance(12)
     tx = make_optimizer(SMALL.train, steps_per_epoch(small_panel, 32, 8))
     assert SMALL.train.average_decay
-    init_key, dropout_key = jax.random.split(jax.random.key(4))
+    init_key, key = jax.random.split(jax.random.key(4))
     model = new_model(SMALL.model, small_panel.tokenizer, small_panel.manifest, init_key)
-    state = TrainState(jax.numpy.int32(0), model, tx.init(model), first_average(model, SMALL.train))
+    state = first_state(model, SMALL.train, tx)
     starts = small_panel.window_starts(32)
     for step in range(12):
         batch = training_batch(small_panel, starts, 32, 8, seed=4, step=step, inputs=True)
-        state, _ = train_step(state, batch, dropout_key, tx=tx, average_decay=0.9)
+        state, _ = train_step(state, batch, key, tx=tx, config=SMALL.train)
     alone, member = jax.tree.leaves(state.average), jax.tree.leaves(jax.tree.map(lambda x: x[1], ensemble.members))
     for a, b in zip(alone, member, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import dataset_of, garch_series
+from helpers import dataset_of, garch_series, training_batch
 
 from data_pipeline import BadInput, DamagedData, DataConfig, open_dataset, prepare, read_token_file
 from data_pipeline.dataset import SPLITS, TokenDataset, describe, sealed, write_dataset
 from data_pipeline.tokenizers import TokenIds
 from data_pipeline.volatility import WARMUP
-from mqc_jax.training.batches import gather, scoring_windows, steps_per_epoch, training_batch
+from mqc_jax.training.batches import gather, scoring_windows, steps_per_epoch
 
 
 def asset_of(dataset, rows):

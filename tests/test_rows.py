@@ -6,7 +6,7 @@ from itertools import pairwise
 import jax
 import numpy as np
 import pytest
-from helpers import dataset_of, garch_series
+from helpers import dataset_of, garch_series, training_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +18,7 @@ from data_pipeline.tokenizers import VQVAETokenizer, special
 from data_pipeline.volatility import RANGE_NAMES, WARMUP
 from mqc_jax.evaluation import evaluate
 from mqc_jax.run import new_model
-from mqc_jax.training.batches import scoring_windows, training_batch
+from mqc_jax.training.batches import scoring_windows
 from mqc_jax.training.step import cross_entropy
 
 SERIES = garch_series(1200, 3)

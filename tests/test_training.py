@@ -17,10 +17,11 @@ from configs import PRESETS
 from data_pipeline import BadInput, DamagedData
 from data_pipeline.errors import NumericFailure, Stopped
 from mqc_jax.checkpoint import Checkpoints
-from mqc_jax.config import Config
+from mqc_jax.config import Config, TrainConfig
 from mqc_jax.run import load_run, new_model, read_metrics, write_run_head
 from mqc_jax.training import loop, train
-from mqc_jax.training.step import Batch, TrainState, cross_entropy, train_step
+from mqc_jax.training.optimizer import make_optimizer
+from mqc_jax.training.step import Batch, cross_entropy, first_state, train_step
 from mqc_jax.training.validate import predictions, validation_loss
 
 QUIET = Console(quiet=True)
@@ -45,12 +46,12 @@ def weights(run):
 def everything(run, config, dataset):
     """All saved state of the newest checkpoint."""
     from mqc_jax.training.batches import steps_per_epoch
-    from mqc_jax.training.optimizer import make_optimizer
 
     model = new_model(config.model, dataset.tokenizer, dataset.manifest, jax.random.key(9))
     steps = steps_per_epoch(dataset, config.model.sequence_len, config.train.batch_size)
     with Checkpoints(run / "checkpoints") as checkpoints:
-        beside = (model if config.train.average_decay else None, make_optimizer(config.train, steps).init(model))
+        optimizer = make_optimizer(config.train, steps).init(model)
+        beside = model if config.train.average_decay else None, optimizer, jnp.int32(0)
         found = checkpoints.restore(checkpoints.latest, model, beside)
         return [np.asarray(leaf) for leaf in jax.tree.leaves(found[:2])], checkpoints.latest, checkpoints.best
 
@@ -81,18 +82,18 @@ def test_same_seed_same_run_and_another_seed_another(panel, tmp_path):
 def test_a_resumed_run_equals_one_that_never_stopped(panel, tmp_path, monkeypatch, stop_at):
     config = replace(TINY, train=replace(TINY.train, average_decay=0.9 if stop_at == 3 else 0.0))
     fit(config, panel, tmp_path / "whole")
-    real, calls = loop.training_batch, []
+    real = loop.draw_windows
 
-    def stopping(*args, **kwargs):
-        calls.append(kwargs["step"])
-        if kwargs["step"] == stop_at - 1:
+    def stopping(*args, steps, **kwargs):
+        if steps[0] == stop_at - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return real(*args, **kwargs)
+        return real(*args, steps=steps, **kwargs)
 
-    monkeypatch.setattr(loop, "training_batch", stopping)
+    monkeypatch.setattr(loop, "steps_per_dispatch", lambda _: 1)  # the whole one took many: the bits are the same
+    monkeypatch.setattr(loop, "draw_windows", stopping)
     with pytest.raises(Stopped, match=f"saved at step {stop_at}; go on with"):
         fit(config, panel, tmp_path / "parts")
-    monkeypatch.setattr(loop, "training_batch", real)
+    monkeypatch.undo()
     fit(config, panel, tmp_path / "parts", resume=True)
     whole, parts = (everything(tmp_path / name, config, panel) for name in ("whole", "parts"))
     assert whole[1:] == parts[1:]
@@ -138,19 +139,59 @@ def test_early_stopping_waits_as_long_as_it_was_told(panel, tmp_path, monkeypatc
     assert len(read_metrics(tmp_path / "r")) == 5
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(panel, tmp_path, monkeypatch):
-    real = loop.train_step
+@pytest.fixture
+def poisoned(panel, monkeypatch):
+    """A dataset with a number that is none, and batch 8 alone sees it."""
+    inputs = np.array(panel.market.inputs)
+    bad = int(panel.rows("validation")[40])
+    inputs[bad] = np.nan
+    real = loop.draw_windows
 
-    def poisoned(state, batch, key, **settings):
-        state, metrics = real(state, batch, key, **settings)
-        return state, metrics | ({"loss": jnp.float32(jnp.nan)} if int(state.step) == 9 else {})
+    def drawing(*args, steps, **kwargs):
+        windows = real(*args, steps=steps, **kwargs)
+        if 8 in steps:
+            windows.first[steps.index(8), 3] = bad - 5
+        return windows
 
-    monkeypatch.setattr(loop, "train_step", poisoned)
+    monkeypatch.setattr(loop, "draw_windows", drawing)
+    monkeypatch.setattr(loop, "validation_loss", lambda *_: 1.0)
+    return replace(panel, market=panel.market._replace(inputs=inputs))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_update(poisoned, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(loop, "steps_per_dispatch", lambda _: at_once)
     with pytest.raises(
-        NumericFailure, match=r"loss nan.*at step 8; the checkpoint of step . is intact; try another run with"
+        NumericFailure,
+        match=r"loss nan.* at step 8 \(batch of seed 0, step 8\); the checkpoint of step 5 is intact; try another run",
     ):
-        fit(TINY, panel, tmp_path / "r")
-    assert all(np.isfinite(leaf).all() for leaf in weights(tmp_path / "r"))
+        fit(TINY, poisoned, tmp_path / "r")
+    assert all(np.isfinite(leaf).all() for leaf in everything(tmp_path / "r", TINY, poisoned)[0])
+
+
+def test_a_step_that_is_not_finite_may_be_left_out(poisoned, tmp_path):
+    config = replace(TINY, train=replace(TINY.train, skip_nonfinite=1))
+    assert fit(config, poisoned, tmp_path / "r").steps == 15
+    assert all(np.isfinite(leaf).all() for leaf in everything(tmp_path / "r", config, poisoned)[0])
+    assert np.isfinite([line["loss"] for line in read_metrics(tmp_path / "r")]).all()
+
+
+def test_steps_that_may_be_left_out_are_counted_over_the_whole_run(poisoned, tmp_path, monkeypatch):
+    """The second one stops it, though the first was before the resume."""
+    config = replace(TINY, train=replace(TINY.train, skip_nonfinite=1))
+    drawing = loop.draw_windows
+
+    def twice(*args, steps, **kwargs):
+        windows = drawing(*args, steps=steps, **kwargs)
+        if 14 in steps:
+            windows.first[steps.index(14)] = drawing(*args, steps=[8], **kwargs).first
+        return windows
+
+    monkeypatch.setattr(loop, "draw_windows", twice)
+    with pytest.raises(NumericFailure, match="at step 14"):
+        fit(config, poisoned, tmp_path / "r")
+    with pytest.raises(NumericFailure, match="at step 14"):
+        fit(config, poisoned, tmp_path / "r", resume=True)
 
 
 def test_a_metrics_line_cut_short_by_a_crash_does_not_block_the_run(panel, tmp_path):
@@ -189,9 +230,10 @@ def test_one_step_is_adamw_on_the_clipped_gradient(panel):
     batch = Batch(jnp.asarray(panel.tokens[rows], jnp.int32), jnp.asarray(panel.market.inputs[rows[:, :-1]]))
     gradient = jax.grad(lambda m: cross_entropy(m, batch).mean())(model)
     norm = float(optax.tree.norm(gradient))
-    tx = optax.chain(optax.clip_by_global_norm(1e-3), optax.adamw(0.1, b1=0.9, b2=0.95, weight_decay=0.5))
+    train = TrainConfig(num_epochs=1000, learning_rate=0.1, weight_decay=0.5, max_grad_norm=1e-3)
+    tx = make_optimizer(train, 1000)
     before = [np.asarray(leaf) for leaf in jax.tree.leaves(model)]
-    state, metrics = train_step(TrainState(jnp.int32(0), model, tx.init(model)), batch, jax.random.key(1), tx=tx)
+    state, metrics = train_step(first_state(model, train, tx), batch, jax.random.key(1), tx=tx, config=train)
     assert float(metrics["grad_norm"]) == pytest.approx(norm, rel=1e-5)
     for old, new, g in zip(before, jax.tree.leaves(state.model), jax.tree.leaves(gradient), strict=True):
         clipped = np.asarray(g) * min(1, 1e-3 / norm)

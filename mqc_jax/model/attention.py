@@ -11,6 +11,7 @@ from flax import nnx
 from jax import Array
 
 from mqc_jax.config import ModelConfig
+from mqc_jax.model.causal import causal_attention
 from mqc_jax.model.layers import init_linear, linear, rms_norm
 from mqc_jax.model.rope import apply_rope
 
@@ -66,7 +67,10 @@ class Attention(nnx.Module):
             key_BSKH, value_BSKH = cache.keys_LBSKH[layer], cache.values_LBSKH[layer]
             key_positions_S = jnp.arange(cache.capacity)
 
-        distance_TS = positions_T[:, None] - key_positions_S[None, :]
-        mask_TS = (distance_TS >= 0) & (distance_TS < config.sequence_len)
-        mixed_BTNH = jax.nn.dot_product_attention(query_BTNH, key_BSKH, value_BSKH, mask=mask_TS[None, None])
+        if cache is None and x_BTD.shape[1] <= config.sequence_len:
+            mixed_BTNH = causal_attention(query_BTNH, key_BSKH, value_BSKH, config.attention)
+        else:
+            distance_TS = positions_T[:, None] - key_positions_S[None, :]
+            mask_TS = (distance_TS >= 0) & (distance_TS < config.sequence_len)
+            mixed_BTNH = jax.nn.dot_product_attention(query_BTNH, key_BSKH, value_BSKH, mask=mask_TS[None, None])
         return linear(rearrange(mixed_BTNH, "B T N H -> B T (N H)"), self.out[...], dtype), cache

@@ -16,7 +16,31 @@ EPSILON = float(jnp.finfo(jnp.float32).eps)
 
 def linear(x: Array, weight: Array, dtype: DTypeLike) -> Array:
     """x @ weight with operands in `dtype` and sums in float32; returns `dtype`. No bias."""
-    return jnp.dot(x.astype(dtype), weight.astype(dtype), preferred_element_type=jnp.float32).astype(dtype)
+    return _linear(x.astype(dtype), weight)
+
+
+@jax.custom_vjp
+def _linear(x: Array, weight: Array) -> Array:
+    return _dot(x, weight.astype(x.dtype)).astype(x.dtype)
+
+
+def _linear_forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _linear(x, weight), (x, weight)
+
+
+def _linear_backward(saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    """Autodiff would multiply float32 slopes by bfloat16 weights, and contract rows, for which CPUs have no kernel."""
+    x, weight = saved
+    x_slope = _dot(slope, jax.lax.optimization_barrier(weight.astype(x.dtype).T)).astype(x.dtype)
+    x_transposed = jax.lax.optimization_barrier(x.reshape(-1, x.shape[-1]).T)
+    return x_slope, _dot(x_transposed, slope.reshape(-1, slope.shape[-1])).astype(weight.dtype)
+
+
+_linear.defvjp(_linear_forward, _linear_backward)
+
+
+def _dot(x: Array, y: Array) -> Array:
+    return jnp.dot(x, y, preferred_element_type=jnp.float32)
 
 
 def rms_norm(x: Array) -> Array:

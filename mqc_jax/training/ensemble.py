@@ -20,10 +20,10 @@ from data_pipeline.dataset import Split, TokenDataset
 from data_pipeline.errors import NumericFailure
 from mqc_jax.config import Config
 from mqc_jax.model import GPT
-from mqc_jax.training.batches import steps_per_epoch, training_batch
+from mqc_jax.training.batches import Feed, Table, Windows, draw_windows, read_windows, steps_per_epoch
 from mqc_jax.training.optimizer import make_optimizer
 from mqc_jax.training.start import dropout_key, first_model, open_bases
-from mqc_jax.training.step import Batch, TrainState, first_average, take_step
+from mqc_jax.training.step import Batch, TrainState, first_state, take_step
 from mqc_jax.training.validate import scoring_batches
 
 STEPS_AT_ONCE = 20  # in one dispatch
@@ -41,9 +41,8 @@ class Ensemble:
         bases = open_bases(config, dataset)
         first = [first_model(config, dataset, bases, seed) for seed in seeds]
         members: Any = jax.tree.map(lambda *leaves: jnp.stack(leaves), *first)
-        steps = jnp.zeros(len(seeds), jnp.int32)
-        average = first_average(members, config.train)
-        self._state = TrainState(steps, members, jax.vmap(self._tx.init)(members), average)
+        self._state = jax.vmap(lambda member: first_state(member, config.train, self._tx))(members)
+        self._feed = Feed(dataset, config.model.inputs)
 
     @property
     def members(self) -> GPT:
@@ -54,9 +53,9 @@ class Ensemble:
         losses = []
         for first in range(self.done, self.done + n_steps, STEPS_AT_ONCE):
             steps = range(first, min(first + STEPS_AT_ONCE, self.done + n_steps))
-            decay = self.config.train.average_decay
+            table, windows_SKB = self._feed(self._windows(steps), self.config.model.sequence_len)
             self._state, loss_SK = _advance(
-                self._state, self._batches(steps), self._key_K, tx=self._tx, average_decay=decay
+                self._state, table, windows_SKB, self._key_K, tx=self._tx, config=self.config
             )
             losses.append(np.asarray(loss_SK))
         self.done += n_steps
@@ -68,29 +67,32 @@ class Ensemble:
             )
         return found
 
-    def _batches(self, steps: Sequence[int]) -> Batch:
-        """Stacked to (S, K, B, …)."""
+    def _windows(self, steps: Sequence[int]) -> Windows:
+        """Stacked to (S, K, B)."""
         length, size = self.config.model.sequence_len, self.config.train.batch_size
-        batches = [
-            training_batch(
-                self.dataset, self._starts, length, size, seed=seed, step=step, inputs=self.config.model.inputs
-            )
-            for step in steps
-            for seed in self.seeds
-        ]
-        shape = len(steps), len(self.seeds)
-        return jax.tree.map(lambda *parts: np.stack(parts).reshape(*shape, *parts[0].shape), *batches)
+        drawn = [draw_windows(self.dataset, self._starts, length, size, seed=seed, steps=steps) for seed in self.seeds]
+        return jax.tree.map(lambda *members: np.stack(members, axis=1), *drawn)
 
 
-@partial(jax.jit, static_argnames=("tx", "average_decay"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("tx", "config"), donate_argnames="state")
 def _advance(
-    state: TrainState, batches_SK: Batch, key_K: Array, *, tx: optax.GradientTransformation, average_decay: float
+    state: TrainState,
+    table: Table,
+    windows_SKB: Windows,
+    key_K: Array,
+    *,
+    tx: optax.GradientTransformation,
+    config: Config,
 ) -> tuple[TrainState, Array]:
-    def step(state: TrainState, batch_K: Batch) -> tuple[TrainState, Array]:
-        state, metrics = jax.vmap(partial(take_step, tx=tx, average_decay=average_decay))(state, batch_K, key_K)
+    def of_member(state: TrainState, windows_B: Windows, key: Array) -> tuple[TrainState, Array]:
+        batch = read_windows(table, windows_B, config.model)
+        state, metrics = take_step(state, batch, key, tx=tx, config=config.train)
         return state, metrics["loss"]
 
-    return jax.lax.scan(step, state, batches_SK)
+    def step(state: TrainState, windows_KB: Windows) -> tuple[TrainState, Array]:
+        return jax.vmap(of_member)(state, windows_KB, key_K)
+
+    return jax.lax.scan(step, state, windows_SKB)
 
 
 def pooled_probabilities(members: GPT, dataset: TokenDataset, split: Split) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The training loop: steps, epochs, checkpoints, early stopping, resume."""
+"""The training loop: dispatches of steps, epochs, checkpoints, early stopping, resume."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from rich.console import Console
 
 from data_pipeline.dataset import TokenDataset
@@ -20,12 +21,13 @@ from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config
 from mqc_jax.model import count_parameters
 from mqc_jax.run import read_metrics
-from mqc_jax.training.batches import steps_per_epoch, training_batch
+from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
+from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
 from mqc_jax.training.signals import StopRequest
 from mqc_jax.training.start import dropout_key, first_model, open_bases
-from mqc_jax.training.step import TrainState, first_average, train_step
+from mqc_jax.training.step import TrainState, first_state
 from mqc_jax.training.validate import validation_loss
 
 
@@ -39,6 +41,14 @@ class Summary(NamedTuple):
     best_epoch: int
 
 
+class Dispatched(NamedTuple):
+    """Steps that the device was asked for, whose metrics nobody has read yet."""
+
+    first: int
+    n_steps: int
+    metrics: dict[str, Array]
+
+
 def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, console: Console) -> Summary:
     """Fit a model to the training rows of `dataset` and keep it under `out`.
 
@@ -48,85 +58,129 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
     Raises NumericFailure at a loss that is not finite, Stopped after a signal. `check_fit` says beforehand whether the
     data can train the configuration.
     """
-    settings, length = config.train, config.model.sequence_len
-    starts = dataset.window_starts(length)
-    per_epoch = steps_per_epoch(dataset, length, settings.batch_size)
-    total = settings.num_epochs * per_epoch
-    tx, rate = make_optimizer(settings, per_epoch), learning_rate(settings, per_epoch)
-    key = dropout_key(settings.seed)
-    progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
-
     with Checkpoints(out / "checkpoints") as checkpoints, StopRequest() as stop:
-        done = checkpoints.latest or 0 if resume else 0
-        bases = [] if done else open_bases(config, dataset)
-        model: Any = first_model(config, dataset, bases, settings.seed)
-        state = TrainState(jnp.int32(0), model, tx.init(model), first_average(model, settings))
-        if done:
-            result, (last, optimizer), progress = checkpoints.restore(done, state.result, _beside_result(state))
-            averaged = last is not None
-            state = TrainState(jnp.int32(done), last if averaged else result, optimizer, result if averaged else None)
+        sitting = Sitting(config, dataset, out, checkpoints, resume)
         if resume:
-            how = "already finished at" if progress["finished"] else "going on from"
-            console.print(f"{out}: {how} step {done} of at most {total}")
-        _keep_metrics(out, done)
-        started = time.perf_counter() - progress["seconds"]
+            how = "already finished at" if sitting.progress["finished"] else "going on from"
+            console.print(f"{out}: {how} step {sitting.done} of at most {sitting.total}")
+        _keep_metrics(out, sitting.done)
+        with TrainingProgress(console, sitting.done, sitting.total) as display:
+            sitting.run(display, stop)
+    return sitting.summary()
 
-        def save(validation: float | None = None) -> None:
-            progress["seconds"] = time.perf_counter() - started
-            checkpoints.save(done, state.result, _beside_result(state), progress, validation)
 
-        with TrainingProgress(console, done, total) as display:
-            epoch_started, tokens = time.perf_counter(), 0
-            while done < total and not progress["finished"]:
-                batch = training_batch(
-                    dataset, starts, length, settings.batch_size,
-                    seed=settings.seed, step=done, inputs=config.model.inputs,
-                )  # fmt: skip
-                state, metrics = train_step(state, batch, key, tx=tx, average_decay=settings.average_decay)
-                loss, grad_norm = float(metrics["loss"]), float(metrics["grad_norm"])
-                if not (np.isfinite(loss) and np.isfinite(grad_norm)):
-                    last = checkpoints.latest
-                    kept = "nothing was saved yet" if last is None else f"the checkpoint of step {last} is intact"
-                    raise NumericFailure(
-                        f"{out}: loss {loss}, gradient norm {grad_norm} at step {done}; {kept}; try another run with "
-                        f"--learning_rate {settings.learning_rate / 3:.1g} --out {out}-2"
-                    )
-                done += 1
-                progress["losses"].append(loss)
-                tokens += batch.tokens[:, 1:].size
-                speed = tokens / (time.perf_counter() - epoch_started)
-                display.step(done, loss, speed)
-                if done % per_epoch == 0:
-                    epoch, validation = done // per_epoch, finite_or_none(validation_loss(state.result, dataset))
-                    better = validation is not None and (progress["best"] is None or validation < progress["best"])
-                    if better:
-                        progress.update(best=validation, best_epoch=epoch)
-                    stale = settings.patience and epoch - progress["best_epoch"] >= settings.patience
-                    line = {
-                        "step": done,
-                        "epoch": epoch,
-                        "loss": float(np.mean(progress["losses"])),
-                        "validation_loss": validation,
-                        "learning_rate": float(rate(done - 1)),
-                        "grad_norm": grad_norm,
-                        "tokens_per_second": speed,
-                        "seconds": time.perf_counter() - started,
-                    }
-                    progress.update(losses=[], finished=bool(stale) or done == total)
-                    _append_metrics(out, line)
-                    save(validation)
-                    display.epoch(line, settings.num_epochs, better)
-                    epoch_started, tokens = time.perf_counter(), 0
-                if stop.requested and not progress["finished"]:
-                    if done % per_epoch:
-                        save()
-                    raise Stopped(f"stopped and saved at step {done}; go on with: python train.py --resume --out {out}")
-    return Summary(count_parameters(model), done, progress["seconds"], progress["best"], progress["best_epoch"])
+class Sitting:
+    """Training from one start of the program to its end; `progress` is what later ones need beside the state."""
+
+    def __init__(self, config: Config, dataset: TokenDataset, out: Path, checkpoints: Checkpoints, resume: bool):
+        self.config, self.settings, self.dataset = config, config.train, dataset
+        self.out, self.checkpoints = out, checkpoints
+        length, batch_size = config.model.sequence_len, self.settings.batch_size
+        self.tokens_per_step = batch_size * length
+        self.starts, self.feed = dataset.window_starts(length), Feed(dataset, config.model.inputs)
+        self.per_epoch = steps_per_epoch(dataset, length, batch_size)
+        self.total = self.settings.num_epochs * self.per_epoch
+        self.tx, self.rate = make_optimizer(self.settings, self.per_epoch), learning_rate(self.settings, self.per_epoch)
+        self.key = dropout_key(self.settings.seed)
+        self.progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
+        self.done = checkpoints.latest or 0 if resume else 0
+        bases = [] if self.done else open_bases(config, dataset)
+        self.state = first_state(first_model(config, dataset, bases, self.settings.seed), self.settings, self.tx)
+        if self.done:
+            self._restore()
+        self.n_parameters = count_parameters(self.state.model)
+        self.at_once = min(self.per_epoch, steps_per_dispatch(6 * self.n_parameters * self.tokens_per_step))
+        self.started = time.perf_counter() - self.progress["seconds"]
+
+    def run(self, display: TrainingProgress, stop: StopRequest) -> None:
+        """To the last step, to the patience's end, or to a signal."""
+        late = None
+        while self.done < self.total and not self.progress["finished"]:
+            new = self._dispatch(min(self.at_once, self.per_epoch - self.done % self.per_epoch))
+            if late is not None:
+                self._read(late, display)  # while the device works on the new ones
+            late, self.done = new, self.done + new.n_steps
+            if self.done % self.per_epoch == 0:
+                grad_norm, late = self._read(late, display), None
+                self._end_epoch(grad_norm, display)
+            if stop.requested and not self.progress["finished"]:
+                if late is not None:
+                    self._read(late, display)
+                    self._save()
+                raise Stopped(
+                    f"stopped and saved at step {self.done}; go on with: python train.py --resume --out {self.out}"
+                )
+
+    def summary(self) -> Summary:
+        progress = self.progress
+        return Summary(self.n_parameters, self.done, progress["seconds"], progress["best"], progress["best_epoch"])
+
+    def _dispatch(self, n_steps: int) -> Dispatched:
+        """Ask the device for the next steps."""
+        length, steps = self.config.model.sequence_len, range(self.done, self.done + self.at_once)
+        size, seed = self.settings.batch_size, self.settings.seed
+        windows = draw_windows(self.dataset, self.starts, length, size, seed=seed, steps=steps)
+        self.state, metrics = take_steps(
+            self.state, *self.feed(windows, length), self.done, n_steps, self.key, tx=self.tx, config=self.config
+        )
+        return Dispatched(self.done, n_steps, metrics)
+
+    def _read(self, late: Dispatched, display: TrainingProgress) -> float:
+        """Keep the losses of these steps; return the last gradient norm. Raises NumericFailure at a step not taken."""
+        found = jax.device_get(late.metrics)
+        taken = int(found["step"]) - late.first
+        if taken < late.n_steps:
+            self._fail(late.first + taken, found["loss"][taken], found["grad_norm"][taken])
+        self.progress["losses"] += [float(loss) for loss in found["loss"][:taken] if np.isfinite(loss)]
+        display.steps(late.first + taken, float(found["loss"][taken - 1]), taken * self.tokens_per_step)
+        return float(found["grad_norm"][taken - 1])
+
+    def _fail(self, step: int, loss: float, grad_norm: float) -> NoReturn:
+        last, seed = self.checkpoints.latest, self.settings.seed
+        kept = "nothing was saved yet" if last is None else f"the checkpoint of step {last} is intact"
+        raise NumericFailure(
+            f"{self.out}: loss {loss}, gradient norm {grad_norm} at step {step} (batch of seed {seed}, step {step}); "
+            f"{kept}; try another run with --learning_rate {self.settings.learning_rate / 3:.1g} --out {self.out}-2"
+        )
+
+    def _end_epoch(self, grad_norm: float, display: TrainingProgress) -> None:
+        """Validate, write the line, save."""
+        progress, epoch = self.progress, self.done // self.per_epoch
+        validation = finite_or_none(validation_loss(self.state.result, self.dataset))
+        better = validation is not None and (progress["best"] is None or validation < progress["best"])
+        if better:
+            progress.update(best=validation, best_epoch=epoch)
+        stale = self.settings.patience and epoch - progress["best_epoch"] >= self.settings.patience
+        line = {
+            "step": self.done,
+            "epoch": epoch,
+            "loss": float(np.mean(progress["losses"])) if progress["losses"] else None,
+            "validation_loss": validation,
+            "learning_rate": float(self.rate(self.done - 1)),
+            "grad_norm": finite_or_none(grad_norm),
+            "tokens_per_second": display.tokens_per_second,
+            "seconds": time.perf_counter() - self.started,
+        }
+        progress.update(losses=[], finished=bool(stale) or self.done == self.total)
+        _append_metrics(self.out, line)
+        self._save(validation)
+        display.epoch(line, self.settings.num_epochs, better)
+
+    def _save(self, validation: float | None = None) -> None:
+        self.progress["seconds"] = time.perf_counter() - self.started
+        self.checkpoints.save(self.done, self.state.result, _beside_result(self.state), self.progress, validation)
+
+    def _restore(self) -> None:
+        result, (last, optimizer, skipped), self.progress = self.checkpoints.restore(
+            self.done, self.state.result, _beside_result(self.state)
+        )
+        model, average = (result, None) if last is None else (last, result)
+        self.state = TrainState(jnp.int32(self.done), skipped, model, optimizer, average)
 
 
 def _beside_result(state: TrainState) -> Any:
     """What training goes on from beside `state.result`: the last weights, where that is a mean, and the optimizer."""
-    return None if state.average is None else state.model, state.optimizer
+    return None if state.average is None else state.model, state.optimizer, state.skipped
 
 
 def check_fit(config: Config, dataset: TokenDataset) -> None:

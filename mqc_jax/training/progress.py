@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,7 @@ class TrainingProgress:
         self._console = console
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=total, completed=done, note="compiling")
+        self._started, self._tokens = time.perf_counter(), 0
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()
@@ -25,16 +27,24 @@ class TrainingProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def step(self, done: int, loss: float, tokens_per_second: float) -> None:
-        self._bar.update(self._task, completed=done, note=f"loss {loss:.4f}  {tokens_per_second:,.0f} tokens/s")
+    @property
+    def tokens_per_second(self) -> float:
+        """Since the last epoch ended, or the start."""
+        return self._tokens / (time.perf_counter() - self._started)
+
+    def steps(self, done: int, loss: float, tokens: int) -> None:
+        """So many tokens more, up to step `done`."""
+        self._tokens += tokens
+        self._bar.update(self._task, completed=done, note=f"loss {loss:.4f}  {self.tokens_per_second:,.0f} tokens/s")
 
     def epoch(self, line: dict[str, Any], num_epochs: int, best: bool) -> None:
         validation = line["validation_loss"]
         shown = "" if validation is None else f"  validation {validation:.4f}{' *' if best else ''}"
         self._console.print(
-            f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}  loss {line['loss']:.4f}{shown}  "
+            f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}  loss {line['loss'] or math.nan:.4f}{shown}  "
             f"{line['tokens_per_second']:,.0f} tokens/s"
         )
+        self._started, self._tokens = time.perf_counter(), 0
 
 
 def finite_or_none(value: float) -> float | None:

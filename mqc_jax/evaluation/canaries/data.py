@@ -18,8 +18,9 @@ from data_pipeline.rows import Market, columns, input_names
 from data_pipeline.splits import borders_of
 from data_pipeline.tokenizers import ReturnTokenizer
 from data_pipeline.volatility import INPUT_NAMES, WARMUP
+from mqc_jax.config import ModelConfig
 from mqc_jax.evaluation.canaries.canary import Canary, differs, first_of, place_of, skipped, spread
-from mqc_jax.training.batches import training_batch
+from mqc_jax.training.batches import Feed, draw_windows, read_windows
 
 CUTS = 4  # bars per asset from which on its returns are changed
 MOST_ASSETS = 8  # whose history, and segments whose training windows, are looked at
@@ -61,11 +62,11 @@ def _trained_on(dataset: TokenDataset, context: int) -> np.ndarray:
     starts = numbered.window_starts(context)
     segment = np.searchsorted(dataset.segments[:, 4], starts, side="right")
     last = np.flatnonzero(np.diff(segment, append=-1))
-    batches = [
-        training_batch(numbered, starts[[k]], context, 1, seed=0, step=0, inputs=False)
-        for k in last[spread(len(last), MOST_ASSETS)]
-    ]
-    return np.unique([np.asarray(batch.tokens) for batch in batches])
+    feed, config = Feed(numbered, inputs=False), ModelConfig(sequence_len=context)
+    chosen = last[spread(len(last), MOST_ASSETS)]
+    windows = [draw_windows(numbered, starts[[k]], context, 1, seed=0, steps=[0]).at(0) for k in chosen]
+    read = [read_windows(*feed(one, context), config) for one in windows]
+    return np.unique([np.asarray(batch.tokens) for batch in read])
 
 
 def tokenizer_canary(dataset: TokenDataset) -> Canary:
