@@ -254,12 +254,12 @@ def test_a_run_without_a_finished_checkpoint_says_so(panel, tmp_path):
         load_run(tmp_path / "r")
 
 
-def test_a_checkpoint_of_another_shape_is_refused(panel, tmp_path):
+def test_a_checkpoint_of_another_configuration_is_refused(panel, tmp_path):
     fit(TINY, panel, tmp_path / "r")
     config = json.loads((tmp_path / "r" / "config.json").read_text())
     config["model"]["n_embd"] = 32
     (tmp_path / "r" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(DamagedData, match="cannot be read as this model"):
+    with pytest.raises(BadInput, match=r"other settings: model\.n_embd is 16 there, 32 here; put back"):
         load_run(tmp_path / "r")
 
 

@@ -19,7 +19,7 @@ from data_pipeline.storage import replace_file
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config
 from mqc_jax.model import count_parameters
-from mqc_jax.run import read_metrics
+from mqc_jax.run import read_metrics, what_it_is
 from mqc_jax.training.batches import steps_per_epoch, training_batch
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
@@ -55,8 +55,9 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
     tx, rate = make_optimizer(settings, per_epoch), learning_rate(settings, per_epoch)
     key = dropout_key(settings.seed)
     progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
+    about = {"train": vars(settings), **what_it_is(config, dataset.tokenizer, dataset.manifest)}
 
-    with Checkpoints(out / "checkpoints") as checkpoints, StopRequest() as stop:
+    with Checkpoints(out / "checkpoints", about=about, say=console.print) as checkpoints, StopRequest() as stop:
         done = checkpoints.latest or 0 if resume else 0
         bases = [] if done else open_bases(config, dataset)
         model: Any = first_model(config, dataset, bases, settings.seed)
@@ -85,7 +86,7 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
                 state, metrics = train_step(state, batch, key, tx=tx, average_decay=settings.average_decay)
                 loss, grad_norm = float(metrics["loss"]), float(metrics["grad_norm"])
                 if not (np.isfinite(loss) and np.isfinite(grad_norm)):
-                    last = checkpoints.latest
+                    last = checkpoints.wait()
                     kept = "nothing was saved yet" if last is None else f"the checkpoint of step {last} is intact"
                     raise NumericFailure(
                         f"{out}: loss {loss}, gradient norm {grad_norm} at step {done}; {kept}; try another run with "
@@ -120,6 +121,7 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
                 if stop.requested and not progress["finished"]:
                     if done % per_epoch:
                         save()
+                    checkpoints.wait()
                     raise Stopped(f"stopped and saved at step {done}; go on with: python train.py --resume --out {out}")
     return Summary(count_parameters(model), done, progress["seconds"], progress["best"], progress["best_epoch"])
 
