@@ -179,6 +179,13 @@ def test_the_newest_and_the_best_are_read_before_they_count_however_many_are_rot
     assert (latest, best, len(lines)) == (20, 20, 2)
 
 
+def test_a_step_between_them_that_lost_bytes_does_not_stay_to_be_fallen_back_on(steps):
+    truncate(steps / "20")
+    latest, best, lines = restored(steps)
+    assert (latest, best, len(lines)) == (30, 10, 1)
+    assert (steps / "quarantine" / "20").is_dir()
+
+
 def test_nothing_in_quarantine_is_ever_overwritten(steps, three):
     for name in ("30", "30-2", "30-3"):
         flip(files(steps / "30" / "model")[0], 3)

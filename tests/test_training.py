@@ -238,6 +238,22 @@ def test_reading_a_run_touches_nothing_not_even_an_unfinished_checkpoint(tiny_ru
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")} == before
 
 
+def test_a_run_whose_best_step_is_replaced_while_it_is_read_is_read_again(tiny_run, tmp_path, monkeypatch):
+    shutil.copytree(tiny_run, tmp_path / "r")
+    steps, asked = tmp_path / "r" / "checkpoints", []
+    real = Checkpoints.restore_model
+
+    def replaced_meanwhile(self, step, like):
+        asked.append(step)
+        if len(asked) == 1:
+            (steps / str(step)).rename(steps / "partial")
+        return real(self, step, like)
+
+    monkeypatch.setattr(Checkpoints, "restore_model", replaced_meanwhile)
+    load_run(tmp_path / "r")
+    assert len(asked) == len(set(asked)) == 2
+
+
 def test_what_is_no_run_is_said_to_be_none(tmp_path, tiny_run):
     with pytest.raises(BadInput, match="no such folder"):
         load_run(tmp_path / "nowhere")
