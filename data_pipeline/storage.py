@@ -45,13 +45,24 @@ def reserve(path: Path) -> None:
 
 
 def sync(directory: Path) -> None:
-    """Make the files of a directory durable: they outlive a power cut from here on."""
-    for path in [*(p for p in directory.rglob("*") if p.is_file()), directory]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    """Make all that a directory holds durable: it outlives a power cut from here on."""
+    for path in [*directory.rglob("*"), directory]:
+        _sync_one(path)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename at once and durably, within one file system."""
+    source.rename(target)
+    for parent in {source.parent, target.parent}:
+        _sync_one(parent)
+
+
+def _sync_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path) -> Any:

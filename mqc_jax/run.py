@@ -42,11 +42,26 @@ def load_run(path: str | Path) -> Run:
     tokenizer = tokenizer_from_json(read_json(path / "tokenizer.json"), str(path / "tokenizer.json"))
     manifest = read_json(path / "manifest.json")
     template = jax.eval_shape(lambda: new_model(config.model, tokenizer, manifest, jax.random.key(0)))
-    with Checkpoints(path / "checkpoints", read_only=True) as checkpoints:
-        if checkpoints.best is None:
-            raise DamagedData(f"{path}: no checkpoint was finished; train again, or resume with --resume")
-        model = checkpoints.restore_model(checkpoints.best, template)
-    return Run(model, config, tokenizer, manifest)
+    about = what_it_is(config, tokenizer, manifest)
+    return Run(_best_model(path / "checkpoints", template, about), config, tokenizer, manifest)
+
+
+def _best_model(directory: Path, template: GPT, about: dict[str, Any]) -> GPT:
+    while True:
+        with Checkpoints(directory, read_only=True, about=about) as checkpoints:
+            best = checkpoints.best
+            if best is None:
+                raise DamagedData(f"{directory}: no checkpoint was finished; train again, or resume with --resume")
+            try:
+                return checkpoints.restore_model(best, template)
+            except DamagedData:
+                if (directory / str(best)).exists():
+                    raise  # otherwise the training that goes on has put a better one in its place
+
+
+def what_it_is(config: Config, tokenizer: Tokenizer, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What weights mean nothing without: saved with each checkpoint, and compared when it is restored."""
+    return {"model": vars(config.model), "tokenizer": tokenizer.to_json(), "manifest": manifest}
 
 
 def read_config(path: Path) -> Config:

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "mqc_jax.config": {"data_pipeline.config"},
     "mqc_jax.model": MODEL,
     "mqc_jax.decoding": MODEL | {"mqc_jax.decoding"},
-    "mqc_jax.checkpoint": {PIPELINE},
+    "mqc_jax.checkpoint": {"mqc_jax.checkpoint", PIPELINE},
     "mqc_jax.original": MODEL | {"mqc_jax.checkpoint", PIPELINE},
     "mqc_jax.run": RUN,
     "mqc_jax.training": RUN | {"mqc_jax.training"},

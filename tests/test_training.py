@@ -280,6 +280,22 @@ def test_reading_a_run_touches_nothing_not_even_an_unfinished_checkpoint(tiny_ru
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")} == before
 
 
+def test_a_run_whose_best_step_is_replaced_while_it_is_read_is_read_again(tiny_run, tmp_path, monkeypatch):
+    shutil.copytree(tiny_run, tmp_path / "r")
+    steps, asked = tmp_path / "r" / "checkpoints", []
+    real = Checkpoints.restore_model
+
+    def replaced_meanwhile(self, step, like):
+        asked.append(step)
+        if len(asked) == 1:
+            (steps / str(step)).rename(steps / "partial")
+        return real(self, step, like)
+
+    monkeypatch.setattr(Checkpoints, "restore_model", replaced_meanwhile)
+    load_run(tmp_path / "r")
+    assert len(asked) == len(set(asked)) == 2
+
+
 def test_what_is_no_run_is_said_to_be_none(tmp_path, tiny_run):
     with pytest.raises(BadInput, match="no such folder"):
         load_run(tmp_path / "nowhere")
@@ -296,12 +312,12 @@ def test_a_run_without_a_finished_checkpoint_says_so(panel, tmp_path):
         load_run(tmp_path / "r")
 
 
-def test_a_checkpoint_of_another_shape_is_refused(panel, tmp_path):
+def test_a_checkpoint_of_another_configuration_is_refused(panel, tmp_path):
     fit(TINY, panel, tmp_path / "r")
     config = json.loads((tmp_path / "r" / "config.json").read_text())
     config["model"]["n_embd"] = 32
     (tmp_path / "r" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(DamagedData, match="cannot be read as this model"):
+    with pytest.raises(BadInput, match=r"other settings: model\.n_embd is 16 there, 32 here; put back"):
         load_run(tmp_path / "r")
 
 

@@ -20,7 +20,7 @@ from data_pipeline.storage import replace_file
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config
 from mqc_jax.model import count_parameters
-from mqc_jax.run import read_metrics
+from mqc_jax.run import read_metrics, what_it_is
 from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
 from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
@@ -58,7 +58,8 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
     Raises NumericFailure at a loss that is not finite, Stopped after a signal. `check_fit` says beforehand whether the
     data can train the configuration.
     """
-    with Checkpoints(out / "checkpoints") as checkpoints, StopRequest() as stop:
+    about = {"train": vars(config.train), **what_it_is(config, dataset.tokenizer, dataset.manifest)}
+    with Checkpoints(out / "checkpoints", about=about, say=console.print) as checkpoints, StopRequest() as stop:
         sitting = Sitting(config, dataset, out, checkpoints, resume)
         if resume:
             how = "already finished at" if sitting.progress["finished"] else "going on from"
@@ -107,6 +108,7 @@ class Sitting:
                 if late is not None:
                     self._read(late, display)
                     self._save()
+                self.checkpoints.wait()
                 raise Stopped(
                     f"stopped and saved at step {self.done}; go on with: python train.py --resume --out {self.out}"
                 )
@@ -136,7 +138,7 @@ class Sitting:
         return float(found["grad_norm"][taken - 1])
 
     def _fail(self, step: int, loss: float, grad_norm: float) -> NoReturn:
-        last, seed = self.checkpoints.latest, self.settings.seed
+        last, seed = self.checkpoints.wait(), self.settings.seed
         kept = "nothing was saved yet" if last is None else f"the checkpoint of step {last} is intact"
         raise NumericFailure(
             f"{self.out}: loss {loss}, gradient norm {grad_norm} at step {step} (batch of seed {seed}, step {step}); "
