@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from data_pipeline.config import DataConfig, FileOptions, check_types, require
 
+WRITERS = ("tensorboard", "wandb", "trackio")  # of metrics, beside the run's own file
+
 
 def _require_positive(config: Any, *names: str) -> None:
     for name in names:
@@ -104,6 +106,8 @@ class TrainConfig:
     seed counts which."""
     seed: int = 0
     """Seed of the weights, the batches and the dropout."""
+    log_to: str = ""
+    """Also write metrics to these, separated by commas: tensorboard, wandb, trackio."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -113,6 +117,13 @@ class TrainConfig:
         for name in ("beta1", "beta2", "average_decay"):
             require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be in [0, 1)")
         require(self.seed < 2**32, f"seed={self.seed} must be below 2**32")
+        for name in self.writers:
+            require(name in WRITERS, f"log_to={self.log_to}: {name!r} is no writer; choose from {', '.join(WRITERS)}")
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """The names in `log_to`, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in self.log_to.split(",") if name.strip()))
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,10 @@ def _peek(argv: Sequence[str]) -> tuple[str, str | None, bool]:
 def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     """Prepare the data, train, and say where the run is."""
     from mqc_jax.training import train
+    from mqc_jax.training.writers import check_writers
 
     config = Config(flags.model, flags.data, flags.train)
+    check_writers(config.train.writers)
     if flags.resume:
         out = Path(flags.out or "")
         dataset = open_run_dataset(out, config)
