@@ -134,6 +134,11 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one step trains on."""
+        return self.train.batch_size * self.model.sequence_len
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
