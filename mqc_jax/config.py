@@ -106,12 +106,14 @@ class TrainConfig:
     seed counts which."""
     seed: int = 0
     """Seed of the weights, the batches and the dropout."""
+    param_data_ratio: float = 5.0
+    """Warn when the network has more parameters than this per training token."""
     log_to: str = ""
     """Also write metrics to these, separated by commas: tensorboard, wandb, trackio."""
 
     def __post_init__(self) -> None:
         check_types(self)
-        _require_positive(self, "num_epochs", "batch_size", "learning_rate", "max_grad_norm")
+        _require_positive(self, "num_epochs", "batch_size", "learning_rate", "max_grad_norm", "param_data_ratio")
         for name in ("warmup_steps", "weight_decay", "patience", "seed"):
             require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
         for name in ("beta1", "beta2", "average_decay"):
