@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from data_pipeline.picture import picture
 
@@ -72,6 +72,33 @@ def learning_curves(path: Path, curves: Sequence[Curve], x: str = "tokens") -> N
             Line2D([], [], color="0.3", linewidth=0, marker="o", markersize=7, label="best epoch"),
         ]
         figure.legend(handles=keys, frameon=False, fontsize=8, loc="outside upper right", ncols=3)
+
+
+def compute_chart(path: Path, curves: Sequence[tuple[int, int, Curve]], title: str) -> None:
+    """Draw validation losses over the compute spent; `curves` are (depth, FLOPs per training token, curve).
+
+    Every curve has a validation loss.
+    """
+    with picture(path, 9, max(4.6, 1.2 + LABEL * len(curves))) as figure:
+        axes = figure.subplots()
+        ends, spent = [], []
+        for number, (depth, flops, one) in enumerate(curves):
+            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+            best = int(np.nanargmin(one.validation))
+            compute, lowest = flops * one.tokens, one.validation[best]
+            spent += [compute[0], compute[-1]]
+            axes.plot(compute, one.validation, color=colour, linewidth=1.4)
+            axes.plot(compute[best], lowest, marker, color=colour, markersize=8, markeredgecolor="white", zorder=3)
+            ends.append((f"depth {depth}\n{lowest:.4f}", float(lowest), colour, marker))
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(spent) < 100 * min(spent) else (1,)))
+        axes.xaxis.set_major_formatter(EngFormatter("FLOP"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        _label_ends(axes, ends)
+        _plain(axes)
+        axes.set_xlabel("training compute", fontsize=9)
+        axes.set_ylabel("validation loss, nats per token", fontsize=9)
+        axes.set_title(f"{title}: lower left is better; marked is the best epoch", loc="left", fontsize=10)
 
 
 def short(name: str) -> str:
