@@ -12,6 +12,8 @@ COMMANDS = {
     "evaluate": "score a run on dates it never saw",
     "sample": "draw tokens behind a prompt",
     "forecast": "simulate the next bars of an asset, with bands",
+    "sweep": "train a run per depth, and compare them by their compute",
+    "plot": "draw the learning curves of runs",
     "known-answer": "measure what a model loses on processes whose law is known",
     "data": "fetch, check and tokenize prices",
     "import-torch": "bring in a checkpoint of the original PyTorch project",

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from data_pipeline.config import DataConfig, FileOptions, check_types, require
 
+WRITERS = ("tensorboard", "wandb", "trackio")  # of metrics, beside the run's own file
+
 
 def _require_positive(config: Any, *names: str) -> None:
     for name in names:
@@ -115,10 +117,15 @@ class TrainConfig:
     seed counts which."""
     seed: int = 0
     """Seed of the weights, the batches and the dropout."""
+    param_data_ratio: float = 5.0
+    """Warn when the network has more parameters than this per training token."""
+    log_to: str = ""
+    """Also write metrics to these, separated by commas: tensorboard, wandb, trackio."""
 
     def __post_init__(self) -> None:
         check_types(self)
-        _require_positive(self, "num_epochs", "batch_size", "accumulate", "learning_rate", "max_grad_norm")
+        positive = "num_epochs", "batch_size", "accumulate", "learning_rate", "max_grad_norm", "param_data_ratio"
+        _require_positive(self, *positive)
         for name in ("warmup_steps", "weight_decay", "skip_nonfinite", "patience", "seed"):
             require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
         for name in ("beta1", "beta2", "label_smoothing", "average_decay"):
@@ -129,6 +136,13 @@ class TrainConfig:
             f"--batch_size {self.accumulate * -(-self.batch_size // self.accumulate)}",
         )
         require(self.seed < 2**32, f"seed={self.seed} must be below 2**32")
+        for name in self.writers:
+            require(name in WRITERS, f"log_to={self.log_to}: {name!r} is no writer; choose from {', '.join(WRITERS)}")
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """The names in `log_to`, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in self.log_to.split(",") if name.strip()))
 
 
 @dataclass(frozen=True)
@@ -138,6 +152,11 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one step trains on."""
+        return self.train.batch_size * self.model.sequence_len
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

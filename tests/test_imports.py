@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "data_pipeline": {PIPELINE},
     "configs": {"configs", "mqc_jax.config"},
     "mqc_jax.config": {"data_pipeline.config"},
+    "mqc_jax.depth": {"mqc_jax.config", "data_pipeline.config"},
     "mqc_jax.model": MODEL,
     "mqc_jax.decoding": MODEL | {"mqc_jax.decoding"},
     "mqc_jax.checkpoint": {"mqc_jax.checkpoint", PIPELINE},

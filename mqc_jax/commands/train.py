@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -18,8 +18,9 @@ from data_pipeline.storage import new_directory
 from data_pipeline.tokenizers import ReturnTokenizer, TokenIds
 from mqc_jax.commands.contents import contents
 from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
+from mqc_jax.depth import at_depth, overfit_warning
 from mqc_jax.flags import parse
-from mqc_jax.run import open_run_dataset, read_config, write_run_head
+from mqc_jax.run import new_model, open_run_dataset, read_config, write_run_head
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class TrainFlags:
 
     config: str = "daily"
     """Preset: daily (default), base, tiny, seed or reference."""
+    depth: int | None = None
+    """Give the preset this many layers, and the width, heads and learning rate that go with them; other flags win."""
     out: str | None = None
     """Run directory to write; default: runs/<preset>, or the next free name."""
     pretrain: Literal["none", "synthetic"] = "none"
@@ -43,14 +46,12 @@ class TrainFlags:
 
 def flags(argv: Sequence[str]) -> TrainFlags:
     """Flags on top of a preset, or, with --resume, on top of the run's own configuration."""
-    preset, out, resume = _peek(argv)
-    if preset not in PRESETS:
-        raise BadInput(f"--config {preset}: no such preset; choose one of {', '.join(PRESETS)}")
+    preset, out, resume, depth = peek(argv)
     if resume and "--config" in {word.partition("=")[0] for word in argv}:
         raise BadInput("--resume goes on with the run's own configuration; leave out --config")
     out = out or f"runs/{preset}"
-    start = read_config(Path(out)) if resume else PRESETS[preset]
-    default = TrainFlags(preset, out, "none", resume, None, start.model, start.data, start.train)
+    start = read_config(Path(out)) if resume else preset_at(preset, depth)
+    default = TrainFlags(preset, None, out, resume=resume, model=start.model, data=start.data, train=start.train)
     given = parse(TrainFlags, argv, "train.py", default)
     changed = [
         name
@@ -60,26 +61,44 @@ def flags(argv: Sequence[str]) -> TrainFlags:
     ]
     if resume and given.pretrain != "none":
         changed.append("pretrain")
+    if resume and given.depth is not None:
+        changed.append("depth")
     if changed:
         raise BadInput(f"--resume continues {out} as it was configured; leave out --{' --'.join(changed)}")
     explicit = any(word.split("=")[0] == "--out" for word in argv)
     return given if explicit or resume else replace(given, out=None)
 
 
-def _peek(argv: Sequence[str]) -> tuple[str, str | None, bool]:
+def preset_at(name: str, depth: str | None) -> Config:
+    """A preset, of the depth that was typed if one was. Raises BadInput for what is no preset or no depth."""
+    if name not in PRESETS:
+        raise BadInput(f"--config {name}: no such preset; choose one of {', '.join(PRESETS)}")
+    if depth is None:
+        return PRESETS[name]
+    if not depth.removeprefix("-").isdecimal():
+        raise BadInput(f"--depth {depth}: not a whole number; try --depth {PRESETS[name].model.n_layer}")
+    try:
+        return at_depth(PRESETS[name], int(depth))
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
+def peek(argv: Sequence[str]) -> tuple[str, str | None, bool, str | None]:
     """The flags on which the other defaults depend."""
     found: dict[str, str] = {}
     for word, after in zip_longest(argv, argv[1:], fillvalue=""):
         name, equals, value = word.partition("=")
         found[name] = value if equals else after
-    return found.get("--config", "daily"), found.get("--out"), "--resume" in found
+    return found.get("--config", "daily"), found.get("--out"), "--resume" in found, found.get("--depth")
 
 
 def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     """Prepare the data, train, and say where the run is."""
     from mqc_jax.training import train
+    from mqc_jax.training.writers import check_writers
 
     config = Config(flags.model, flags.data, flags.train)
+    check_writers(config.train.writers)
     if flags.resume:
         out = Path(flags.out or "")
         dataset = open_run_dataset(out, config)
@@ -151,9 +170,26 @@ def _begin(flags: TrainFlags, out: Path, config: Config, console: Console) -> tu
             base = _pretrained(flags, config, dataset, Path(f"{out}-base"), console)
             config = replace(config, train=replace(config.train, init_from=base))
         check_fit(config, dataset)
+        warning = overfit_warning(config, PRESETS[flags.config], dataset.count("train"), _counter(dataset))
+        if warning is not None:
+            console.print(warning)
         write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
         write_ancestors(partial, open_bases(config, dataset), config.train.init_from)
     return config, open_run_dataset(out, config)
+
+
+def _counter(dataset: TokenDataset) -> Callable[[ModelConfig], int]:
+    """What counts the parameters of a network for these tokens, without making it."""
+    import jax
+
+    from mqc_jax.model import count_parameters
+
+    def count(model: ModelConfig) -> int:
+        return count_parameters(
+            jax.eval_shape(lambda: new_model(model, dataset.tokenizer, dataset.manifest, jax.random.key(0)))
+        )
+
+    return count
 
 
 def _resolved(config: Config, dataset: TokenDataset, console: Console) -> Config:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,19 +15,20 @@ from rich.console import Console
 
 from data_pipeline.dataset import TokenDataset
 from data_pipeline.errors import BadInput, NumericFailure, Stopped
-from data_pipeline.storage import replace_file
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config
 from mqc_jax.model import count_parameters
-from mqc_jax.run import read_metrics, what_it_is
+from mqc_jax.run import what_it_is
 from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
 from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
+from mqc_jax.training.flops import train_flops_per_token
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
 from mqc_jax.training.signals import StopRequest
 from mqc_jax.training.start import dropout_key, first_model, open_bases
 from mqc_jax.training.step import TrainState, first_state
 from mqc_jax.training.validate import validation_loss
+from mqc_jax.training.writers import open_writers
 
 
 class Summary(NamedTuple):
@@ -64,9 +64,11 @@ def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, con
         if resume:
             how = "already finished at" if sitting.progress["finished"] else "going on from"
             console.print(f"{out}: {how} step {sitting.done} of at most {sitting.total}")
-        _keep_metrics(out, sitting.done)
-        with TrainingProgress(console, sitting.done, sitting.total) as display:
-            sitting.run(display, stop)
+        with (
+            open_writers(config.train.writers, out, config.to_json(), sitting.done) as write,
+            TrainingProgress(console, sitting.done, sitting.total, sitting.token_flops) as display,
+        ):
+            sitting.run(display, write, stop)
     return sitting.summary()
 
 
@@ -77,7 +79,6 @@ class Sitting:
         self.config, self.settings, self.dataset = config, config.train, dataset
         self.out, self.checkpoints = out, checkpoints
         length, batch_size = config.model.sequence_len, self.settings.batch_size
-        self.tokens_per_step = batch_size * length
         self.starts, self.feed = dataset.window_starts(length), Feed(dataset, config.model.inputs)
         self.per_epoch = steps_per_epoch(dataset, length, batch_size)
         self.total = self.settings.num_epochs * self.per_epoch
@@ -90,10 +91,11 @@ class Sitting:
         if self.done:
             self._restore()
         self.n_parameters = count_parameters(self.state.model)
-        self.at_once = min(self.per_epoch, steps_per_dispatch(6 * self.n_parameters * self.tokens_per_step))
+        self.token_flops = train_flops_per_token(config.model, self.n_parameters)
+        self.at_once = min(self.per_epoch, steps_per_dispatch(self.token_flops * config.tokens_per_step))
         self.started = time.perf_counter() - self.progress["seconds"]
 
-    def run(self, display: TrainingProgress, stop: StopRequest) -> None:
+    def run(self, display: TrainingProgress, write: Callable[[dict], None], stop: StopRequest) -> None:
         """To the last step, to the patience's end, or to a signal."""
         late = None
         while self.done < self.total and not self.progress["finished"]:
@@ -103,7 +105,7 @@ class Sitting:
             late, self.done = new, self.done + new.n_steps
             if self.done % self.per_epoch == 0:
                 grad_norm, late = self._read(late, display), None
-                self._end_epoch(grad_norm, display)
+                self._end_epoch(grad_norm, display, write)
             if stop.requested and not self.progress["finished"]:
                 if late is not None:
                     self._read(late, display)
@@ -134,7 +136,7 @@ class Sitting:
         if taken < late.n_steps:
             self._fail(late.first + taken, found["loss"][taken], found["grad_norm"][taken])
         self.progress["losses"] += [float(loss) for loss in found["loss"][:taken] if np.isfinite(loss)]
-        display.steps(late.first + taken, float(found["loss"][taken - 1]), taken * self.tokens_per_step)
+        display.steps(late.first + taken, float(found["loss"][taken - 1]), taken * self.config.tokens_per_step)
         return float(found["grad_norm"][taken - 1])
 
     def _fail(self, step: int, loss: float, grad_norm: float) -> NoReturn:
@@ -145,7 +147,7 @@ class Sitting:
             f"{kept}; try another run with --learning_rate {self.settings.learning_rate / 3:.1g} --out {self.out}-2"
         )
 
-    def _end_epoch(self, grad_norm: float, display: TrainingProgress) -> None:
+    def _end_epoch(self, grad_norm: float, display: TrainingProgress, write: Callable[[dict], None]) -> None:
         """Validate, write the line, save."""
         progress, epoch = self.progress, self.done // self.per_epoch
         validation = finite_or_none(validation_loss(self.state.result, self.dataset))
@@ -160,11 +162,11 @@ class Sitting:
             "validation_loss": validation,
             "learning_rate": float(self.rate(self.done - 1)),
             "grad_norm": finite_or_none(grad_norm),
-            "tokens_per_second": display.tokens_per_second,
+            **display.speed(),
             "seconds": time.perf_counter() - self.started,
         }
         progress.update(losses=[], finished=bool(stale) or self.done == self.total)
-        _append_metrics(self.out, line)
+        write(line)
         self._save(validation)
         display.epoch(line, self.settings.num_epochs, better)
 
@@ -192,16 +194,3 @@ def check_fit(config: Config, dataset: TokenDataset) -> None:
         raise BadInput("patience needs validation dates, and there are none; try --patience 0")
     bases = open_bases(config, dataset)
     jax.eval_shape(lambda: first_model(config, dataset, bases, seed=0))
-
-
-def _keep_metrics(out: Path, step: int) -> None:
-    """Drop the lines of metrics.jsonl that are newer than the checkpoint at `step`."""
-    kept = [json.dumps(line) + "\n" for line in read_metrics(out) if line["step"] <= step]
-    replace_file(out / "metrics.jsonl", "".join(kept).encode())
-
-
-def _append_metrics(out: Path, line: dict[str, Any]) -> None:
-    with open(out / "metrics.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())

@@ -6,16 +6,19 @@ import math
 import time
 from typing import Any
 
+import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mqc_jax.training.flops import mfu
 
 
 class TrainingProgress:
     """A bar of steps with loss, tokens per second and time left, and one line per epoch."""
 
-    def __init__(self, console: Console, done: int, total: int):
+    def __init__(self, console: Console, done: int, total: int, token_flops: float):
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
-        self._console = console
+        self._console, self._token_flops = console, token_flops
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=total, completed=done, note="compiling")
         self._started, self._tokens = time.perf_counter(), 0
@@ -27,24 +30,30 @@ class TrainingProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    @property
-    def tokens_per_second(self) -> float:
-        """Since the last epoch ended, or the start."""
-        return self._tokens / (time.perf_counter() - self._started)
+    def speed(self) -> dict[str, float]:
+        """Tokens per second since the last epoch ended, or the start; and MFU, where the device's peak is known."""
+        rate = self._tokens / (time.perf_counter() - self._started)
+        share = mfu(rate / jax.device_count(), self._token_flops, jax.devices()[0])
+        return {"tokens_per_second": rate} | ({} if share is None else {"mfu": share})
 
     def steps(self, done: int, loss: float, tokens: int) -> None:
         """So many tokens more, up to step `done`."""
         self._tokens += tokens
-        self._bar.update(self._task, completed=done, note=f"loss {loss:.4f}  {self.tokens_per_second:,.0f} tokens/s")
+        self._bar.update(self._task, completed=done, note=f"loss {loss:.4f}  {_in_words(self.speed())}")
 
     def epoch(self, line: dict[str, Any], num_epochs: int, best: bool) -> None:
         validation = line["validation_loss"]
         shown = "" if validation is None else f"  validation {validation:.4f}{' *' if best else ''}"
         self._console.print(
             f"epoch {line['epoch']:>{len(str(num_epochs))}}/{num_epochs}  loss {line['loss'] or math.nan:.4f}{shown}  "
-            f"{line['tokens_per_second']:,.0f} tokens/s"
+            f"{_in_words(line)}"
         )
         self._started, self._tokens = time.perf_counter(), 0
+
+
+def _in_words(speed: dict[str, Any]) -> str:
+    share = f"  {speed['mfu']:.1%} MFU" if "mfu" in speed else ""
+    return f"{speed['tokens_per_second']:,.0f} tokens/s{share}"
 
 
 def finite_or_none(value: float) -> float | None:
