@@ -10,7 +10,7 @@ overfits. The full 10 epochs were not run.
 from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 
 CONFIG = Config(
-    model=ModelConfig(sequence_len=256, n_layer=6),
+    model=ModelConfig(sequence_len=256, n_layer=6, dtype="auto"),
     data=DataConfig(tokenizer="quantile"),
     train=TrainConfig(schedule="cosine_by_epoch"),
 )

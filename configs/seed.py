@@ -7,6 +7,6 @@ CPU. With `--n_layer 4` (12.7 million parameters) its 10 epochs of 1 step took 1
 validation loss, 4.8375 nats/token in epoch 3, is little better than the 4.8520 (ln 128) of equal bins.
 """
 
-from mqc_jax.config import Config, DataConfig
+from mqc_jax.config import Config, DataConfig, ModelConfig
 
-CONFIG = Config(data=DataConfig(tokenizer="quantile"))
+CONFIG = Config(model=ModelConfig(dtype="auto"), data=DataConfig(tokenizer="quantile"))

@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from mqc_jax.compiled import keep_compiled
+
 COMMANDS = {
     "train": "fit a model to prices or tokens",
     "evaluate": "score a run on dates it never saw",
@@ -34,6 +36,7 @@ ALIASES = {"eval": "evaluate", "generate": "sample"}  # what the original's user
 
 def run_script(command: str, argv: Sequence[str]) -> int:
     """Run one command with its arguments and return its exit code."""
+    keep_compiled()
     try:  # the imports take seconds, in which Ctrl-C comes too
         from mqc_jax.flags import run_command
 

@@ -40,10 +40,15 @@ class ModelConfig:
     """Treat tokens as numbers: embed and predict them through smooth functions of their bins' mean values."""
     dropout: float = 0.0
     """Share of the embedding and of each block's output dropped in training."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the matrix products; parameters, softmax, norms and loss stay float32."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Precision of the matrix products, auto: bfloat16 where the machine has instructions for it; parameters, softmax,
+    norms and loss stay float32."""
     attention: Literal["auto", "blocks", "xla", "cudnn"] = "auto"
     """How windows are attended to: in triangular blocks, by XLA as one masked product, or by cuDNN's fused kernel."""
+    unroll: int = 0
+    """Layers laid out one after another in the compiled program; 0: all of up to 12, one of more."""
+    remat: Literal["none", "dots", "all"] = "none"
+    """What the backward pass computes again to save memory: nothing, all but matrix products, or whole layers."""
     rope_dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the rotary tables; the original rounds them to bfloat16."""
 
@@ -64,6 +69,7 @@ class ModelConfig:
             self.n_head % self.n_kv_head == 0,
             f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; try --n_kv_head {self.n_head}",
         )
+        require(self.unroll >= 0, f"unroll={self.unroll} must not be negative")
         require(self.n_special >= 0, f"n_special={self.n_special} must not be negative")
         require(0 <= self.dropout < 1, f"dropout={self.dropout} must be in [0, 1)")
 

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "mqc_jax.training": RUN | {"mqc_jax.training"},
     "mqc_jax.evaluation": RUN | {"mqc_jax.training", "mqc_jax.evaluation"},
     "mqc_jax.forecasting": RUN | {"mqc_jax.decoding", "mqc_jax.forecasting"},
+    "mqc_jax.compiled": set(),
     "mqc_jax.flags": {PIPELINE},
     "mqc_jax.commands": ANY,
     "mqc_jax.cli": ANY,

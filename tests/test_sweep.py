@@ -69,13 +69,13 @@ def test_finished_runs_are_used_again_and_more_depths_are_added(copied, monkeypa
     monkeypatch.chdir(out)
     before = {path: path.read_bytes() for path in (out / "depth-1").rglob("*") if path.is_file()}
     trained = []
-    real = loop.train_step
+    real = loop.take_steps
 
     def counting(state, *args, **kwargs):
         trained.append(state.model.config.n_layer)
         return real(state, *args, **kwargs)
 
-    monkeypatch.setattr(loop, "train_step", counting)
+    monkeypatch.setattr(loop, "take_steps", counting)
     assert main([*argv, "--depth", "1,3", "--json", "s.json"]) == 0
     assert set(trained) == {3}
     assert {path: path.read_bytes() for path in before} == before
@@ -88,20 +88,20 @@ def test_finished_runs_are_used_again_and_more_depths_are_added(copied, monkeypa
 
 def test_an_interrupted_sweep_goes_on_by_the_same_command(prices_csv, tmp_path, monkeypatch, capsys):
     argv = ["sweep", "--config", "tiny", "--data", str(prices_csv), "--num_epochs", "3", "--out", str(tmp_path / "s")]
-    real, calls = loop.train_step, []
+    real, calls = loop.take_steps, []
 
     def stopping(*args, **kwargs):
         calls.append(1)
         os.kill(os.getpid(), signal.SIGTERM)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(loop, "train_step", stopping)
+    monkeypatch.setattr(loop, "take_steps", stopping)
     assert main([*argv, "--depth", "1..2"]) == failed(capsys, 143, "the same command goes on with the sweep")
     assert len(calls) == 1
     assert not (tmp_path / "s" / "depth-2").exists()
-    monkeypatch.setattr(loop, "train_step", real)
+    monkeypatch.setattr(loop, "take_steps", real)
     assert main([*argv, "--depth", "1..2"]) == 0
-    assert "going on from step 1" in capsys.readouterr().out
+    assert "going on from step" in capsys.readouterr().out
     assert [len(read_metrics(tmp_path / "s" / f"depth-{depth}")) for depth in (1, 2)] == [3, 3]
 
 

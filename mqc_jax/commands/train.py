@@ -37,6 +37,8 @@ class TrainFlags:
     """Train on simulated markets first, into <out>-base, and start from there; one that is there already is used."""
     resume: bool = False
     """Go on from the newest checkpoint of the run in --out, as if it had never stopped."""
+    profile: bool = False
+    """Write a trace of 5 steps to <out>/profile, for TensorBoard or Perfetto."""
     json: str | None = None
     """Also write the figures to this file; '-' is the standard output."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -106,7 +108,7 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
         out = _new_directory(flags, console)
         config, dataset = _begin(flags, out, config, console)
     console.print(f"{config.data.data}: {contents(dataset)}")
-    summary = train(config, dataset, out, resume=flags.resume, console=console)
+    summary = train(config, dataset, out, resume=flags.resume, console=console, profile=flags.profile)
     best = summary.best_validation_loss
     console.print(
         f"{out}: {summary.n_parameters:,} parameters, {summary.steps} steps in {summary.train_seconds:.1f} s"

@@ -13,7 +13,7 @@ special tokens that mark time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 import jax
@@ -26,10 +26,12 @@ from mqc_jax.config import ModelConfig
 from mqc_jax.model.attention import Attention, KVCache
 from mqc_jax.model.layers import dropout, init_linear, linear, rms_norm
 from mqc_jax.model.ordinal import N_FUNCTIONS, ordinal_basis
+from mqc_jax.model.precision import native_precision
 from mqc_jax.model.rope import rope_tables
 
 SOFT_CAP = 15.0
-MAX_UNROLL = 12  # layers laid out one after another in the compiled program; deeper models loop
+MAX_UNROLL = 12
+REMAT = {"dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable, "all": None}
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class GPT(nnx.Module):
             raise ValueError("ordinal=True, but the tokens have no bin values; set --no_ordinal")
         if config.ordinal and bins is not None and len(bins.values) != config.vocab_size:
             raise ValueError(f"vocab_size={config.vocab_size}, but the tokenizer has {len(bins.values)} bins")
+        if config.dtype == "auto":
+            config = replace(config, dtype=native_precision())
         self.config = config
         self.bins = bins if config.ordinal else None
         embed_key, input_key, block_key = jax.random.split(key, 3)
@@ -133,7 +137,9 @@ class GPT(nnx.Module):
         with jax.named_scope("blocks"):
             tables = rope_tables(positions_T, config.head_dim, config.rope_dtype)
             layers = (self.blocks, jnp.arange(config.n_layer))
-            unroll = config.n_layer if config.n_layer <= MAX_UNROLL else 1
+            unroll = config.unroll or (config.n_layer if config.n_layer <= MAX_UNROLL else 1)
+            if config.remat != "none":
+                block_step = jax.checkpoint(block_step, policy=REMAT[config.remat])
             (x_BTD, cache), _ = jax.lax.scan(block_step, (x_BTD, cache), layers, unroll=unroll)
 
         with jax.named_scope("head"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -14,9 +15,9 @@ from jax import Array
 from rich.console import Console
 
 from data_pipeline.dataset import TokenDataset
-from data_pipeline.errors import BadInput, NumericFailure, Stopped
+from data_pipeline.errors import BadInput, NumericFailure, OutOfResources, Stopped
 from mqc_jax.checkpoint import Checkpoints
-from mqc_jax.config import Config
+from mqc_jax.config import Config, TrainConfig
 from mqc_jax.model import count_parameters
 from mqc_jax.run import what_it_is
 from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
@@ -29,6 +30,9 @@ from mqc_jax.training.start import dropout_key, first_model, open_bases
 from mqc_jax.training.step import TrainState, first_state
 from mqc_jax.training.validate import validation_loss
 from mqc_jax.training.writers import open_writers
+
+TRACED = 5  # steps, at most
+Write = Callable[[dict[str, Any]], None]
 
 
 class Summary(NamedTuple):
@@ -49,27 +53,49 @@ class Dispatched(NamedTuple):
     metrics: dict[str, Array]
 
 
-def train(config: Config, dataset: TokenDataset, out: Path, *, resume: bool, console: Console) -> Summary:
+def train(
+    config: Config, dataset: TokenDataset, out: Path, *, resume: bool, console: Console, profile: bool = False
+) -> Summary:
     """Fit a model to the training rows of `dataset` and keep it under `out`.
 
     The run directory's head (config, tokenizer, manifest) is already there. With `resume`, training goes on from the
-    newest checkpoint, as if it had never stopped.
+    newest checkpoint, as if it had never stopped. With `profile`, a trace of some steps is written to `out`/profile.
 
     Raises NumericFailure at a loss that is not finite, Stopped after a signal. `check_fit` says beforehand whether the
     data can train the configuration.
     """
-    about = {"train": vars(config.train), **what_it_is(config, dataset.tokenizer, dataset.manifest)}
-    with Checkpoints(out / "checkpoints", about=about, say=console.print) as checkpoints, StopRequest() as stop:
+    settings = config.train
+    about = {"train": vars(settings), **what_it_is(config, dataset.tokenizer, dataset.manifest)}
+    with (
+        _enough_memory(settings, out),
+        Checkpoints(out / "checkpoints", about=about, say=console.print) as checkpoints,
+        StopRequest() as stop,
+    ):
         sitting = Sitting(config, dataset, out, checkpoints, resume)
         if resume:
             how = "already finished at" if sitting.progress["finished"] else "going on from"
             console.print(f"{out}: {how} step {sitting.done} of at most {sitting.total}")
         with (
-            open_writers(config.train.writers, out, config.to_json(), sitting.done) as write,
+            open_writers(settings.writers, out, config.to_json(), sitting.done) as write,
             TrainingProgress(console, sitting.done, sitting.total, sitting.token_flops) as display,
         ):
-            sitting.run(display, write, stop)
+            sitting.run(display, write, stop, profile=profile)
     return sitting.summary()
+
+
+@contextmanager
+def _enough_memory(settings: TrainConfig, out: Path) -> Iterator[None]:
+    """Name what takes less, where the device runs out."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        parts, half = 2 * settings.accumulate, max(1, settings.batch_size // 2)
+        raise OutOfResources(
+            f"{out}: out of memory in a step of {settings.batch_size} windows; train again with --accumulate {parts}, "
+            f"which gives the same steps, or with --batch_size {half}"
+        ) from None
 
 
 class Sitting:
@@ -95,11 +121,15 @@ class Sitting:
         self.at_once = min(self.per_epoch, steps_per_dispatch(self.token_flops * config.tokens_per_step))
         self.started = time.perf_counter() - self.progress["seconds"]
 
-    def run(self, display: TrainingProgress, write: Callable[[dict], None], stop: StopRequest) -> None:
+    def run(self, display: TrainingProgress, write: Write, stop: StopRequest, *, profile: bool) -> None:
         """To the last step, to the patience's end, or to a signal."""
-        late = None
+        late, first = None, self.done
         while self.done < self.total and not self.progress["finished"]:
-            new = self._dispatch(min(self.at_once, self.per_epoch - self.done % self.per_epoch))
+            n_steps = min(self.at_once, self.per_epoch - self.done % self.per_epoch)
+            if profile and self.done > first:  # the first ones compile
+                new, profile = self._traced(min(n_steps, TRACED)), False
+            else:
+                new = self._dispatch(n_steps)
             if late is not None:
                 self._read(late, display)  # while the device works on the new ones
             late, self.done = new, self.done + new.n_steps
@@ -129,6 +159,13 @@ class Sitting:
         )
         return Dispatched(self.done, n_steps, metrics)
 
+    def _traced(self, n_steps: int) -> Dispatched:
+        """Ask for some steps and write what the device does meanwhile."""
+        with jax.profiler.trace(str(self.out / "profile")):
+            asked = self._dispatch(n_steps)
+            jax.block_until_ready(asked.metrics)
+        return asked
+
     def _read(self, late: Dispatched, display: TrainingProgress) -> float:
         """Keep the losses of these steps; return the last gradient norm. Raises NumericFailure at a step not taken."""
         found = jax.device_get(late.metrics)
@@ -147,7 +184,7 @@ class Sitting:
             f"{kept}; try another run with --learning_rate {self.settings.learning_rate / 3:.1g} --out {self.out}-2"
         )
 
-    def _end_epoch(self, grad_norm: float, display: TrainingProgress, write: Callable[[dict], None]) -> None:
+    def _end_epoch(self, grad_norm: float, display: TrainingProgress, write: Write) -> None:
         """Validate, write the line, save."""
         progress, epoch = self.progress, self.done // self.per_epoch
         validation = finite_or_none(validation_loss(self.state.result, self.dataset))

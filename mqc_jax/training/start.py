@@ -18,7 +18,7 @@ from mqc_jax.config import Config
 from mqc_jax.model import GPT
 from mqc_jax.run import Run, load_run, new_model
 
-MAY_DIFFER = ("dropout", "dtype")  # of the network
+MAY_DIFFER = ("dropout", "dtype", "attention", "unroll", "remat")  # of the network
 ANCESTORS = "base.json"  # in a run's directory: what the runs before it were trained on
 
 

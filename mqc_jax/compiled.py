@@ -1,0 +1,43 @@
+"""Compiled programs are kept between runs, in a folder that only this user can write."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import stat
+from pathlib import Path
+
+FOLDER, LEAST_SECONDS = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+
+
+def keep_compiled() -> None:
+    """Let JAX, not yet imported, keep what it compiles under ~/.cache/mqc-jax; a folder that is set already stays.
+
+    JAX runs what it finds there, so a folder that others can write is not used, nor one that cannot be made.
+    """
+    # XLA takes its own tuning hints for features that the machine lacks, and says so for every program it loads
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if FOLDER in os.environ:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "mqc-jax" / f"compiled-{_machine()}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+    except OSError:
+        return
+    if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return
+    os.environ[FOLDER] = str(folder)
+    os.environ.setdefault(LEAST_SECONDS, "0.1")
+
+
+def _machine() -> str:
+    """Names the instructions that programs compiled here may use: a home folder can be shared by unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
+    return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:12]
