@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from data_pipeline.config import DataConfig, FileOptions, check_types, require
 
+AXES = ("data", "fsdp", "tensor")  # of the mesh of devices
 WRITERS = ("tensorboard", "wandb", "trackio")  # of metrics, beside the run's own file
 
 
@@ -123,6 +124,9 @@ class TrainConfig:
     seed counts which."""
     seed: int = 0
     """Seed of the weights, the batches and the dropout."""
+    mesh: str = "data=-1"
+    """Devices that share the windows (data), the windows and the weights (fsdp), or the heads (tensor), like
+    data=-1,fsdp=1,tensor=1; -1 takes those that are left."""
     param_data_ratio: float = 5.0
     """Warn when the network has more parameters than this per training token."""
     log_to: str = ""
@@ -141,9 +145,21 @@ class TrainConfig:
             f"batch_size={self.batch_size} cannot be cut into accumulate={self.accumulate} equal parts; try "
             f"--batch_size {self.accumulate * -(-self.batch_size // self.accumulate)}",
         )
+        sizes = list(self.mesh_axes.values())
+        require(
+            set(self.mesh_axes) == set(AXES) and sizes.count(-1) <= 1 and 0 not in sizes,
+            f"mesh={self.mesh}: write sizes of {', '.join(AXES)}, like data=-1,fsdp=2; at most one is -1",
+        )
         require(self.seed < 2**32, f"seed={self.seed} must be below 2**32")
         for name in self.writers:
             require(name in WRITERS, f"log_to={self.log_to}: {name!r} is no writer; choose from {', '.join(WRITERS)}")
+
+    @property
+    def mesh_axes(self) -> dict[str, int]:
+        """The sizes in `mesh`; axes that are left out have one device, but data takes all where nothing else does."""
+        parts = [part.partition("=") for part in self.mesh.replace(" ", "").split(",")]
+        given = {name: int(size) if size == "-1" or size.isdecimal() else 0 for name, _, size in parts}
+        return dict.fromkeys(AXES, 1) | {"data": 1 if -1 in given.values() else -1} | given
 
     @property
     def writers(self) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def run_command(
             if parsed.json and error.figures is not None:
                 _write_json(parsed.json, error.figures)
             raise
-        if parsed.json:
+        if parsed.json and figures:  # of several processes the first has them
             _write_json(parsed.json, figures)
         return 0
     except MqcError as error:

@@ -37,6 +37,8 @@ class Checkpoints:
     one line to `say`. Raises DamagedData when there are steps and none is good. With `read_only`, nothing on disk is
     touched and a step is verified when it is restored: a run can be read while it is being trained.
 
+    Of several processes one opens it for writing, and then the others with `read_only`.
+
     `about` is a JSON dict that is saved with every step; the keys it has in common with that of a restored step must
     hold the same.
     """
@@ -53,7 +55,6 @@ class Checkpoints:
         self._about = _json_copy(about or {})
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
-        # several processes: process 0 opens for writing, then a barrier, then the others open read_only
         found, damaged = find_steps(directory) if read_only else find_good_steps(directory)
         self._losses = found  # replaced and never changed, for two threads read it
         if damaged and not found:
@@ -127,7 +128,6 @@ class Checkpoints:
             self._partial.mkdir(parents=True)
             written = self._partial / str(step)
             write_trees(written, trees, values)
-            # several processes: all come this far; what follows is for process 0, after a barrier
             write_seal(written, note)
             sync(written)
             self._put_in_place(written, step)

@@ -19,6 +19,17 @@ from data_pipeline.errors import DamagedData
 from mqc_jax.checkpoint.differences import differences, in_words
 
 
+def _alone() -> Any:
+    """Orbax's word for a process that reads and writes by itself: the others do not wait for it."""
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(me, {me}, f"process-{me}")
+
+
+def _orbax() -> ocp.Checkpointer:
+    handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=_alone()))
+    return ocp.Checkpointer(handler, multiprocessing_options=_alone())
+
+
 def by_path(tree: Any) -> dict[str, Any]:
     """The leaves of a tree by the names they are stored under, like `.blocks.attention.query`."""
     return {keystr(path).removesuffix(".value"): leaf for path, leaf in tree_flatten_with_path(tree)[0]}
@@ -33,7 +44,7 @@ def write_trees(directory: Path, trees: dict[str, dict[str, Any]], values: dict[
     """Write leaves by path, and JSON values, each under its name. Raises ValueError or OSError on a full disk."""
     items: dict[str, Any] = {name: ocp.args.StandardSave(leaves) for name, leaves in trees.items()}
     items |= {name: ocp.args.JsonSave(value) for name, value in values.items()}
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+    with _orbax() as orbax:
         orbax.save(directory.resolve(), args=ocp.args.Composite(**items))
 
 
@@ -43,11 +54,11 @@ def read_values(directory: Path, names: list[str]) -> dict[str, Any]:
 
 
 def read_trees(directory: Path, like: dict[str, Any]) -> dict[str, Any]:
-    """Trees by name, with the structure, shapes and types of `like`, on the first device.
+    """Trees by name, with the structure, shapes and types of `like`, on this process's first device.
 
     Raises DamagedData naming arrays of another shape or type: Orbax alone would cast, or fill up.
     """
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {
         name: {path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device) for path, x in by_path(tree).items()}
         for name, tree in like.items()
@@ -69,7 +80,7 @@ def _kinds(trees: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 def _stored(place: Path) -> dict[str, Any]:
     try:
-        handler: Any = ocp.StandardCheckpointHandler()
+        handler: Any = ocp.StandardCheckpointHandler(multiprocessing_options=_alone())
         return handler.metadata(place.resolve()).tree if place.is_dir() else {}
     except (ValueError, KeyError, OSError, TypeError) as error:
         raise DamagedData(f"{place} cannot be read ({reason(error)})") from None
@@ -77,7 +88,7 @@ def _stored(place: Path) -> dict[str, Any]:
 
 def _read(directory: Path, items: dict[str, Any]) -> dict[str, Any]:
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+        with _orbax() as orbax:
             found = orbax.restore(directory.resolve(), args=ocp.args.Composite(**items))
             return {name: found[name] for name in items}
     except (ValueError, KeyError, OSError, TypeError, json.JSONDecodeError) as error:

@@ -39,6 +39,14 @@ class TrainFlags:
     """Go on from the newest checkpoint of the run in --out, as if it had never stopped."""
     profile: bool = False
     """Write a trace of 5 steps to <out>/profile, for TensorBoard or Perfetto."""
+    allow_inexact: bool = False
+    """Resume on other devices, or on another --mesh, than before; the run then differs in the last digits."""
+    coordinator: str | None = None
+    """Train together with other processes: host:port of the first, or 'auto' under SLURM, Kubernetes, on TPU pods."""
+    num_processes: int | None = None
+    """With --coordinator host:port, how many processes there are."""
+    process_id: int | None = None
+    """With --coordinator host:port, which of them this is, counted from 0."""
     json: str | None = None
     """Also write the figures to this file; '-' is the standard output."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -59,7 +67,7 @@ def flags(argv: Sequence[str]) -> TrainFlags:
         name
         for part in ("model", "data", "train")
         for name, value in vars(getattr(given, part)).items()
-        if resume and value != getattr(getattr(start, part), name)
+        if resume and value != getattr(getattr(start, part), name) and not (name == "mesh" and given.allow_inexact)
     ]
     if resume and given.pretrain != "none":
         changed.append("pretrain")
@@ -97,18 +105,35 @@ def peek(argv: Sequence[str]) -> tuple[str, str | None, bool, str | None]:
 def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     """Prepare the data, train, and say where the run is."""
     from mqc_jax.training import train
+    from mqc_jax.training.distributed import at_first, initialize, is_first
+    from mqc_jax.training.sharding import make_mesh
     from mqc_jax.training.writers import check_writers
 
     config = Config(flags.model, flags.data, flags.train)
+    if flags.coordinator is not None:
+        if flags.pretrain != "none":
+            raise BadInput("--pretrain is for one process; train that run by --config base, and give it by --init_from")
+        initialize(flags.coordinator, flags.num_processes, flags.process_id)
+        console = console if is_first() else Console(quiet=True)
+    make_mesh(config)  # says at once what does not fit
     check_writers(config.train.writers)
-    if flags.resume:
-        out = Path(flags.out or "")
-        dataset = open_run_dataset(out, config)
-    else:
-        out = _new_directory(flags, console)
-        config, dataset = _begin(flags, out, config, console)
+    out = Path(flags.out or "")
+    if not flags.resume:
+        out = Path(at_first(lambda: str(_begin(flags, config, console))))
+        config = read_config(out)
+    dataset = open_run_dataset(out, config)
     console.print(f"{config.data.data}: {contents(dataset)}")
-    summary = train(config, dataset, out, resume=flags.resume, console=console, profile=flags.profile)
+    summary = train(
+        config,
+        dataset,
+        out,
+        resume=flags.resume,
+        console=console,
+        allow_inexact=flags.allow_inexact,
+        profile=flags.profile,
+    )
+    if not is_first():
+        return {}
     best = summary.best_validation_loss
     console.print(
         f"{out}: {summary.n_parameters:,} parameters, {summary.steps} steps in {summary.train_seconds:.1f} s"
@@ -157,14 +182,15 @@ def _new_directory(flags: TrainFlags, console: Console) -> Path:
     return free
 
 
-def _begin(flags: TrainFlags, out: Path, config: Config, console: Console) -> tuple[Config, TokenDataset]:
-    """Prepare the data, check that model and data fit, and write the head of the run: all of it or nothing."""
+def _begin(flags: TrainFlags, config: Config, console: Console) -> Path:
+    """Prepare the data, check that model and data fit, and write the head of a new run: all of it or nothing."""
     from mqc_jax.training import check_fit
     from mqc_jax.training.start import base_paths, open_bases, write_ancestors
 
     if config.train.init_from is not None:  # found again from any folder
         found = ",".join(str(Path(path).resolve()) for path in base_paths(config.train.init_from))
         config = replace(config, train=replace(config.train, init_from=found))
+    out = _new_directory(flags, console)
     with new_directory(out) as partial:
         dataset = prepare(config.data, partial / "dataset", vocab_size=config.model.vocab_size, say=console.print)
         config = _resolved(config, dataset, console)
@@ -177,7 +203,7 @@ def _begin(flags: TrainFlags, out: Path, config: Config, console: Console) -> tu
             console.print(warning)
         write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
         write_ancestors(partial, open_bases(config, dataset), config.train.init_from)
-    return config, open_run_dataset(out, config)
+    return out
 
 
 def _counter(dataset: TokenDataset) -> Callable[[ModelConfig], int]:

@@ -5,7 +5,7 @@ Which windows a step sees is decided on the host, a pure function of (seed, step
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -59,7 +59,8 @@ class Table(NamedTuple):
 class Feed:
     """What the device reads windows from: the whole dataset where it is small enough, else the windows themselves."""
 
-    def __init__(self, dataset: TokenDataset, inputs: bool):
+    def __init__(self, dataset: TokenDataset, inputs: bool, put: Callable[[Table], Table] = lambda table: table):
+        self._put = put  # on several devices: onto all of them
         self._tokens = dataset.tokens
         self._inputs = dataset.market.inputs if inputs and dataset.market is not None else None
         n_bytes = self._tokens.nbytes + (0 if self._inputs is None else self._inputs.nbytes)
@@ -77,7 +78,7 @@ class Feed:
 
     def _rows(self, rows: slice | np.ndarray) -> Table:
         inputs = None if self._inputs is None else jnp.asarray(self._inputs[rows])
-        return Table(jnp.asarray(self._tokens[rows]), inputs)
+        return self._put(Table(jnp.asarray(self._tokens[rows]), inputs))
 
 
 def read_windows(table: Table, windows: Windows, config: ModelConfig) -> Batch:

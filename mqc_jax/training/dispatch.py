@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import Mesh
 
 from mqc_jax.config import Config
 from mqc_jax.training.batches import Table, Windows, read_windows
+from mqc_jax.training.sharding import constrain_state, constrain_whole
 from mqc_jax.training.step import TrainState, take_step
 
 MAX_STEPS = 100
@@ -22,7 +24,7 @@ def steps_per_dispatch(step_flops: float) -> int:
     return max(1, min(MAX_STEPS, int(FLOPS.get(jax.default_backend(), 2e10) / step_flops)))
 
 
-@partial(jax.jit, static_argnames=("tx", "config"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("tx", "config", "mesh"), donate_argnames="state")
 def take_steps(
     state: TrainState,
     table: Table,
@@ -33,6 +35,7 @@ def take_steps(
     *,
     tx: optax.GradientTransformation,
     config: Config,
+    mesh: Mesh,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Take steps `first` to `first + n_steps` on the leading windows of (S, B); stop before one that is not finite.
 
@@ -48,9 +51,10 @@ def take_steps(
         n, state, metrics = carry
         batch = read_windows(table, windows.at(n), config.model)
         state, found = take_step(state, batch, key, tx=tx, config=config.train)
+        state = constrain_state(state, mesh)
         return n + 1, state, {name: metrics[name].at[n].set(found[name]) for name in metrics}
 
     size = len(windows.first)
     metrics = {"loss": jnp.zeros(size), "grad_norm": jnp.zeros(size)}
     _, state, metrics = jax.lax.while_loop(more, take, (jnp.int32(0), state, metrics))
-    return state, metrics | {"step": state.step, "skipped": state.skipped}
+    return state, constrain_whole(metrics | {"step": state.step, "skipped": state.skipped}, mesh)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -22,9 +23,11 @@ from mqc_jax.model import count_parameters
 from mqc_jax.run import what_it_is
 from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
 from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
+from mqc_jax.training.distributed import at_first, is_first
 from mqc_jax.training.flops import train_flops_per_token
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
+from mqc_jax.training.sharding import describe, device_count, make_mesh, put_whole, readable, shard_rows, shard_state
 from mqc_jax.training.signals import StopRequest
 from mqc_jax.training.start import dropout_key, first_model, open_bases
 from mqc_jax.training.step import TrainState, first_state
@@ -54,30 +57,39 @@ class Dispatched(NamedTuple):
 
 
 def train(
-    config: Config, dataset: TokenDataset, out: Path, *, resume: bool, console: Console, profile: bool = False
+    config: Config,
+    dataset: TokenDataset,
+    out: Path,
+    *,
+    resume: bool,
+    console: Console,
+    allow_inexact: bool = False,
+    profile: bool = False,
 ) -> Summary:
     """Fit a model to the training rows of `dataset` and keep it under `out`.
 
     The run directory's head (config, tokenizer, manifest) is already there. With `resume`, training goes on from the
-    newest checkpoint, as if it had never stopped. With `profile`, a trace of some steps is written to `out`/profile.
+    newest checkpoint, as if it had never stopped; on devices in another shape, whose sums differ in the last digits,
+    only with `allow_inexact`. With `profile`, a trace of some steps is written to `out`/profile. Where there are several
+    processes, all call this together.
 
     Raises NumericFailure at a loss that is not finite, Stopped after a signal. `check_fit` says beforehand whether the
     data can train the configuration.
     """
-    settings = config.train
-    about = {"train": vars(settings), **what_it_is(config, dataset.tokenizer, dataset.manifest)}
+    settings = {name: value for name, value in vars(config.train).items() if name != "mesh"}
+    about = {"train": settings, **what_it_is(config, dataset.tokenizer, dataset.manifest)}
     with (
-        _enough_memory(settings, out),
-        Checkpoints(out / "checkpoints", about=about, say=console.print) as checkpoints,
+        _enough_memory(config.train, out),
+        _open_checkpoints(out / "checkpoints", about, console) as checkpoints,
         StopRequest() as stop,
     ):
-        sitting = Sitting(config, dataset, out, checkpoints, resume)
+        sitting = Sitting(config, dataset, out, checkpoints, resume, allow_inexact)
         if resume:
             how = "already finished at" if sitting.progress["finished"] else "going on from"
             console.print(f"{out}: {how} step {sitting.done} of at most {sitting.total}")
         with (
-            open_writers(settings.writers, out, config.to_json(), sitting.done) as write,
-            TrainingProgress(console, sitting.done, sitting.total, sitting.token_flops) as display,
+            _open_writers(config, out, sitting.done) as write,
+            TrainingProgress(console, sitting.done, sitting.total, sitting.token_flops, sitting.mesh.size) as display,
         ):
             sitting.run(display, write, stop, profile=profile)
     return sitting.summary()
@@ -98,27 +110,52 @@ def _enough_memory(settings: TrainConfig, out: Path) -> Iterator[None]:
         ) from None
 
 
+def _open_checkpoints(directory: Path, about: dict[str, Any], console: Console) -> Checkpoints:
+    """The first process writes and sets damaged ones aside, then the others read what is left."""
+    opened: list[Checkpoints] = []
+    at_first(lambda: opened.append(Checkpoints(directory, about=about, say=console.print)))
+    return opened[0] if opened else Checkpoints(directory, read_only=True, about=about)
+
+
+def _open_writers(config: Config, out: Path, step: int) -> AbstractContextManager[Callable[[dict], None]]:
+    if not is_first():
+        return nullcontext(lambda _: None)
+    return open_writers(config.train.writers, out, config.to_json(), step)
+
+
 class Sitting:
     """Training from one start of the program to its end; `progress` is what later ones need beside the state."""
 
-    def __init__(self, config: Config, dataset: TokenDataset, out: Path, checkpoints: Checkpoints, resume: bool):
+    def __init__(
+        self,
+        config: Config,
+        dataset: TokenDataset,
+        out: Path,
+        checkpoints: Checkpoints,
+        resume: bool,
+        allow_inexact: bool = False,
+    ):
         self.config, self.settings, self.dataset = config, config.train, dataset
-        self.out, self.checkpoints = out, checkpoints
+        self.out, self.checkpoints, self.mesh = out, checkpoints, make_mesh(config)
         length, batch_size = config.model.sequence_len, self.settings.batch_size
-        self.starts, self.feed = dataset.window_starts(length), Feed(dataset, config.model.inputs)
+        self.starts = dataset.window_starts(length)
+        self.feed = Feed(dataset, config.model.inputs, partial(put_whole, mesh=self.mesh))
         self.per_epoch = steps_per_epoch(dataset, length, batch_size)
         self.total = self.settings.num_epochs * self.per_epoch
         self.tx, self.rate = make_optimizer(self.settings, self.per_epoch), learning_rate(self.settings, self.per_epoch)
-        self.key = dropout_key(self.settings.seed)
+        self.key = put_whole(dropout_key(self.settings.seed), self.mesh)
         self.progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
-        self.done = checkpoints.latest or 0 if resume else 0
+        self.done = at_first(lambda: checkpoints.latest or 0) if resume else 0
         bases = [] if self.done else open_bases(config, dataset)
         self.state = first_state(first_model(config, dataset, bases, self.settings.seed), self.settings, self.tx)
         if self.done:
-            self._restore()
+            self._restore(allow_inexact)
+        self.progress["mesh"] = describe(self.mesh)
+        self.state = shard_state(self.state, self.mesh)
         self.n_parameters = count_parameters(self.state.model)
         self.token_flops = train_flops_per_token(config.model, self.n_parameters)
-        self.at_once = min(self.per_epoch, steps_per_dispatch(self.token_flops * config.tokens_per_step))
+        device_flops = self.token_flops * config.tokens_per_step / self.mesh.size
+        self.at_once = min(self.per_epoch, steps_per_dispatch(device_flops))
         self.started = time.perf_counter() - self.progress["seconds"]
 
     def run(self, display: TrainingProgress, write: Write, stop: StopRequest, *, profile: bool) -> None:
@@ -136,14 +173,16 @@ class Sitting:
             if self.done % self.per_epoch == 0:
                 grad_norm, late = self._read(late, display), None
                 self._end_epoch(grad_norm, display, write)
-            if stop.requested and not self.progress["finished"]:
+            if stop.agreed() and not self.progress["finished"]:
                 if late is not None:
                     self._read(late, display)
                     self._save()
-                self.checkpoints.wait()
+                at_first(self.checkpoints.wait)
                 raise Stopped(
                     f"stopped and saved at step {self.done}; go on with: python train.py --resume --out {self.out}"
                 )
+
+        at_first(self.checkpoints.wait)
 
     def summary(self) -> Summary:
         progress = self.progress
@@ -154,8 +193,17 @@ class Sitting:
         length, steps = self.config.model.sequence_len, range(self.done, self.done + self.at_once)
         size, seed = self.settings.batch_size, self.settings.seed
         windows = draw_windows(self.dataset, self.starts, length, size, seed=seed, steps=steps)
+        table, windows = self.feed(windows, length)
         self.state, metrics = take_steps(
-            self.state, *self.feed(windows, length), self.done, n_steps, self.key, tx=self.tx, config=self.config
+            self.state,
+            table,
+            shard_rows(windows, self.mesh, axis=1),
+            self.done,
+            n_steps,
+            self.key,
+            tx=self.tx,
+            config=self.config,
+            mesh=self.mesh,
         )
         return Dispatched(self.done, n_steps, metrics)
 
@@ -177,7 +225,7 @@ class Sitting:
         return float(found["grad_norm"][taken - 1])
 
     def _fail(self, step: int, loss: float, grad_norm: float) -> NoReturn:
-        last, seed = self.checkpoints.wait(), self.settings.seed
+        last, seed = at_first(self.checkpoints.wait), self.settings.seed
         kept = "nothing was saved yet" if last is None else f"the checkpoint of step {last} is intact"
         raise NumericFailure(
             f"{self.out}: loss {loss}, gradient norm {grad_norm} at step {step} (batch of seed {seed}, step {step}); "
@@ -187,7 +235,7 @@ class Sitting:
     def _end_epoch(self, grad_norm: float, display: TrainingProgress, write: Write) -> None:
         """Validate, write the line, save."""
         progress, epoch = self.progress, self.done // self.per_epoch
-        validation = finite_or_none(validation_loss(self.state.result, self.dataset))
+        validation = finite_or_none(validation_loss(self.state.result, self.dataset, mesh=self.mesh))
         better = validation is not None and (progress["best"] is None or validation < progress["best"])
         if better:
             progress.update(best=validation, best_epoch=epoch)
@@ -209,12 +257,19 @@ class Sitting:
 
     def _save(self, validation: float | None = None) -> None:
         self.progress["seconds"] = time.perf_counter() - self.started
-        self.checkpoints.save(self.done, self.state.result, _beside_result(self.state), self.progress, validation)
+        trees = readable((self.state.result, _beside_result(self.state)), self.mesh)
+        at_first(lambda: self.checkpoints.save(self.done, *trees, self.progress, validation))
 
-    def _restore(self) -> None:
+    def _restore(self, allow_inexact: bool) -> None:
         result, (last, optimizer, skipped), self.progress = self.checkpoints.restore(
             self.done, self.state.result, _beside_result(self.state)
         )
+        there, here = self.progress["mesh"], describe(self.mesh)
+        if there != here and not allow_inexact:
+            raise BadInput(
+                f"{self.out}: trained on {device_count(there)} devices ({there}), not {device_count(here)} ({here}), "
+                f"and sums would differ in the last digits; go on as before, or give --allow_inexact"
+            )
         model, average = (result, None) if last is None else (last, result)
         self.state = TrainState(jnp.int32(self.done), skipped, model, optimizer, average)
 

@@ -16,9 +16,9 @@ from mqc_jax.training.flops import mfu
 class TrainingProgress:
     """A bar of steps with loss, tokens per second and time left, and one line per epoch."""
 
-    def __init__(self, console: Console, done: int, total: int, token_flops: float):
+    def __init__(self, console: Console, done: int, total: int, token_flops: float, n_devices: int):
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
-        self._console, self._token_flops = console, token_flops
+        self._console, self._token_flops, self._n_devices = console, token_flops, n_devices
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=total, completed=done, note="compiling")
         self._started, self._tokens = time.perf_counter(), 0
@@ -33,7 +33,7 @@ class TrainingProgress:
     def speed(self) -> dict[str, float]:
         """Tokens per second since the last epoch ended, or the start; and MFU, where the device's peak is known."""
         rate = self._tokens / (time.perf_counter() - self._started)
-        share = mfu(rate / jax.device_count(), self._token_flops, jax.devices()[0])
+        share = mfu(rate / self._n_devices, self._token_flops, jax.devices()[0])
         return {"tokens_per_second": rate} | ({} if share is None else {"mfu": share})
 
     def steps(self, done: int, loss: float, tokens: int) -> None:
