@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from mqc_jax.config import Config
     from mqc_jax.model import GPT
 
+ORIGINAL = "original"  # way to train in PyTorch: float32, eager, plain AdamW
+BEST = ("float32-eager", "bfloat16-eager", "float32-compiled", "bfloat16-compiled")  # the best is one of these
+
 
 def torch_weights(model: GPT) -> dict[str, np.ndarray]:
     """Our weights by the names of `TorchGPT`, stored (fan_out, fan_in): the inverse of `from_original`, and more."""

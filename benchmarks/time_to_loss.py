@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.exported import BEST
 from benchmarks.processes import compilation_cache, complaint, end, start_training
 from benchmarks.rounds import interleave, ratio, report, run_worker
 from configs import PRESETS
@@ -124,7 +125,6 @@ def configured(args: argparse.Namespace) -> Config:
 def plan(args: argparse.Namespace) -> dict[str, Any]:
     """Export what the rival of this seed starts from."""
     from benchmarks.exported import export
-    from benchmarks.torch_trainer import BEST
     from mqc_jax.training.batches import steps_per_epoch
 
     config = configured(args)

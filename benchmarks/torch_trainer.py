@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.exported import ORIGINAL
 from benchmarks.torch_gpt import GPTConfig, TorchGPT
 from data_pipeline import TokenDataset
 from mqc_jax.config import Config
 
-ORIGINAL = "original"  # float32, eager, plain AdamW
-BEST = ("float32-eager", "bfloat16-eager", "float32-compiled", "bfloat16-compiled")  # the best is one of these
+BATCH = 32  # windows scored at once
 
 
 class TorchTrainer:
@@ -84,9 +84,8 @@ class TorchTrainer:
         torch._foreach_copy_(self.parameters, self.average or kept)
         self.model.eval()
         total = 0.0
-        for rows, scored in zip(
-            np.split(*_32(self.validation_rows)), np.split(*_32(self.validation_scored)), strict=True
-        ):
+        for low in range(0, len(self.validation_rows), BATCH):
+            rows, scored = self.validation_rows[low : low + BATCH], self.validation_scored[low : low + BATCH]
             rows_BT = torch.as_tensor(rows).to(self.device)
             inputs = None if self.inputs is None else self.inputs[rows_BT[:, :-1]]
             tokens = self.tokens[rows_BT]
@@ -96,7 +95,3 @@ class TorchTrainer:
         self.model.train()
         torch._foreach_copy_(self.parameters, kept)
         return total / int(self.validation_scored.sum())
-
-
-def _32(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    return rows, list(range(32, len(rows), 32))

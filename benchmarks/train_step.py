@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.exported import BEST, ORIGINAL
 from benchmarks.rounds import interleave, ratio, report, run_worker
 from configs import PRESETS
 from data_pipeline import open_dataset, prepare
@@ -47,12 +48,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--dropout", action="store_true", help="time with the preset's dropout, in all")
     parser.add_argument("--json", help="write the figures to this file")
-    parser.add_argument("--worker", choices=("plan", *ENGINES), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=("gpu", "plan", *ENGINES), help=argparse.SUPPRESS)
     parser.add_argument("--place", help=argparse.SUPPRESS)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--brief", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.worker == "plan":
+    if args.worker == "gpu":
+        print(json.dumps({"gpu": has_gpu()}))
+    elif args.worker == "plan":
         print(json.dumps(plan(args)))
     elif args.worker:
         print(json.dumps(time_steps(args)))
@@ -74,6 +77,9 @@ def compare(args: argparse.Namespace) -> None:
         def work(worker: str, *more: object) -> dict[str, Any]:
             return run_worker("benchmarks.train_step", [*same, "--worker", worker, *more], cache)
 
+        if args.config == "seed" and not work("gpu")["gpu"]:
+            report({"config": args.config, "result": "not run: no GPU"}, args.json)
+            return
         planned = work("plan")
         if planned["attention"] is None:
             print("attention on a GPU: not run: no GPU")
@@ -142,16 +148,21 @@ def configured(args: argparse.Namespace, default: str, dropout: bool) -> Config:
     )
 
 
+def has_gpu() -> bool:
+    import jax
+
+    return jax.default_backend() == "gpu"
+
+
 def plan(args: argparse.Namespace) -> dict[str, Any]:
     """Export what all start from; say how many steps are timed, and what our program needs."""
     import jax
 
     from benchmarks.exported import export
     from benchmarks.our_trainer import OurTrainer, attention_faults, peak_bytes
-    from benchmarks.torch_trainer import BEST
     from mqc_jax.training.flops import peak_flops
 
-    gpu = jax.default_backend() == "gpu"
+    gpu = has_gpu()
     default = "bfloat16" if gpu else PRESETS[args.config].model.dtype
     config, dataset = configured(args, default, args.dropout), open_dataset(Path(args.place) / "dataset")
     ours = OurTrainer(config, dataset)
@@ -188,7 +199,7 @@ def time_steps(args: argparse.Namespace) -> dict[str, Any]:
             from benchmarks.our_trainer import OurTrainer
 
             return OurTrainer(config, dataset)
-        from benchmarks.torch_trainer import ORIGINAL, TorchTrainer
+        from benchmarks.torch_trainer import TorchTrainer
 
         return TorchTrainer(config, dataset, place / "start.npz", args.way or ORIGINAL, config.model.dropout)
 
