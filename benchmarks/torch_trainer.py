@@ -28,10 +28,10 @@ class TorchTrainer:
         self.windows, self.rates = torch.as_tensor(arrays["windows"], dtype=torch.int64), arrays["rates"]
         self.validation_rows, self.validation_scored = arrays["validation_rows"], arrays["validation_scored"]
         self.per_epoch = int(arrays["per_epoch"])
-        self.tokens = torch.as_tensor(np.asarray(dataset.tokens, np.int64)).to(self.device)
+        self.tokens = torch.as_tensor(np.array(dataset.tokens, np.int64)).to(self.device)
         self.inputs = None
         if config.model.inputs and dataset.market is not None:
-            self.inputs = torch.as_tensor(np.asarray(dataset.market.inputs, np.float32)).to(self.device)
+            self.inputs = torch.as_tensor(np.array(dataset.market.inputs, np.float32)).to(self.device)
 
         fields = {name: getattr(config.model, name) for name in GPTConfig.__dataclass_fields__ if name != "n_inputs"}
         fields |= {"dropout": dropout, "n_inputs": 0 if self.inputs is None else self.inputs.shape[1]}
