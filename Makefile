@@ -32,4 +32,8 @@ test: lint
 bench: $(STAMP)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "make bench compares with PyTorch: $(BIN)/pip install torch"; exit 2; }
 	$(BIN)/python -m benchmarks.train_step --config daily --batch_size 32
-	$(BIN)/python -m benchmarks.train_step --config reference --rounds 3 --steps 2
+	$(BIN)/python -m benchmarks.train_step --config reference --batch_size 8 --steps 3
+	$(BIN)/python -m benchmarks.train_step --config seed --batch_size 256
+	$(BIN)/python -m benchmarks.time_to_loss
+	$(BIN)/python -m benchmarks.start_up
+	$(BIN)/python -m benchmarks.kill_loop --kills 30

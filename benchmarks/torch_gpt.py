@@ -1,12 +1,14 @@
 """The original's architecture in plain PyTorch, written from its rules: the model that parity tests and timings face.
 
-Parameter names are those of the original's checkpoints.
+Parameter names are those of the original's checkpoints. What ours adds is here too, and off unless asked for: float
+inputs, the ordinal basis, dropout.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +24,8 @@ class GPTConfig:
     n_head: int = 8
     n_kv_head: int = 8
     n_embd: int = 512
+    dropout: float = 0.0
+    n_inputs: int = 0
 
 
 def norm(x: Tensor) -> Tensor:
@@ -67,41 +71,66 @@ class Block(nn.Module):
         super().__init__()
         self.attn = Attention(config)
         self.mlp = MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attn(norm(x), cos, sin)
-        return x + self.mlp(norm(x))
+        x = x + self.dropout(self.attn(norm(x), cos, sin))
+        return x + self.dropout(self.mlp(norm(x)))
 
 
 class TorchGPT(nn.Module):
-    """Tokens (B, T) to float32 logits (B, T, vocab_size)."""
+    """Tokens (B, T), and float inputs (B, T, F) if it reads any, to float32 logits (B, T, vocab_size).
 
-    def __init__(self, config: GPTConfig, rope_dtype: torch.dtype = torch.bfloat16):
+    With a `basis` (V, P) of the bins and their `log_masses` (V,), tokens are embedded and predicted through it.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        rope_dtype: torch.dtype = torch.bfloat16,
+        basis: np.ndarray | None = None,
+        log_masses: np.ndarray | None = None,
+    ):
         super().__init__()
-        self.config, self.rope_dtype = config, rope_dtype
-        padded = -(-config.vocab_size // 64) * 64
+        self.config, self.ordinal = config, basis is not None
+        rows = -(-config.vocab_size // 64) * 64 if basis is None else basis.shape[1]
+        embedding = nn.Embedding(rows, config.n_embd) if basis is None else nn.Linear(rows, config.n_embd, bias=False)
         self.transformer = nn.ModuleDict(
-            {
-                "wte": nn.Embedding(padded, config.n_embd),
-                "h": nn.ModuleList(Block(config) for _ in range(config.n_layer)),
-            }
+            {"wte": embedding, "h": nn.ModuleList(Block(config) for _ in range(config.n_layer))}
         )
-        self.lm_head = nn.Linear(config.n_embd, padded, bias=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        half = self.config.n_embd // self.config.n_head // 2
+        if config.n_inputs:
+            self.transformer["wie"] = nn.Linear(config.n_inputs, config.n_embd, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self.lm_head = nn.Linear(config.n_embd, rows, bias=False)
+        half = config.n_embd // config.n_head // 2
         inverse = 10_000.0 ** (-torch.arange(half, dtype=torch.float32) / half)
-        angle = torch.arange(tokens.size(1), dtype=torch.float32)[:, None] * inverse
-        cos, sin = (f(angle).to(self.rope_dtype).float()[None, :, None] for f in (torch.cos, torch.sin))
-        x = norm(self.transformer["wte"](tokens))
+        angle = torch.arange(config.sequence_len, dtype=torch.float32)[:, None] * inverse
+        for name, f in (("cos", torch.cos), ("sin", torch.sin)):
+            self.register_buffer(name, f(angle).to(rope_dtype).float()[None, :, None], persistent=False)
+        if basis is not None:
+            self.register_buffer("basis", torch.as_tensor(basis), persistent=False)
+            self.register_buffer("log_masses", torch.as_tensor(log_masses, dtype=torch.float32), persistent=False)
+
+    def forward(self, tokens: Tensor, inputs: Tensor | None = None) -> Tensor:
+        x = self.transformer["wte"](self.basis[tokens] if self.ordinal else tokens)
+        if self.config.n_inputs:
+            x = x + self.transformer["wie"](inputs)
+        device = x.device.type
+        if torch.is_autocast_enabled(device):
+            x = x.to(torch.get_autocast_dtype(device))
+        x = self.dropout(norm(x))
+        cos, sin = (table[:, : tokens.size(1)] for table in (self.cos, self.sin))
         for block in self.transformer["h"]:
             x = block(x, cos, sin)
-        logits = self.lm_head(norm(x))[..., : self.config.vocab_size].float()
-        return 15 * torch.tanh(logits / 15)
+        head = self.lm_head(norm(x)).float()
+        if not self.ordinal:
+            return 15 * torch.tanh(head[..., : self.config.vocab_size] / 15)
+        with torch.autocast(device, enabled=False):
+            return 15 * torch.tanh(head @ self.basis.T / 15) + self.log_masses
 
-    def loss(self, tokens: Tensor) -> Tensor:
+    def loss(self, tokens: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Mean cross-entropy of each next token, nats."""
-        logits = self(tokens[:, :-1])
+        logits = self(tokens[:, :-1], inputs)
         return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
 
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import Path
-
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from data_pipeline import DataConfig, ReturnSeries, TokenDataset, build_dataset
 from data_pipeline.tokenizers import Fitted
-from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import ModelConfig
 from mqc_jax.model import GPT, OrdinalBins
-from mqc_jax.run import read_metrics
 from mqc_jax.training.batches import Feed, draw_windows, read_windows
 from mqc_jax.training.step import Batch
 
@@ -73,23 +66,3 @@ def dataset_of(
     if isinstance(tokenizer, str):
         return build_dataset(series, DataConfig("test", tokenizer=tokenizer, **fields), vocab_size=vocab_size)
     return build_dataset(series, DataConfig("test", **fields), tokenizer=tokenizer)
-
-
-TIMES = ("seconds", "tokens_per_second")
-
-
-def fingerprint(run: Path) -> str:
-    """SHA-256 of all that training left in `run`: its newest and best step, every array, and the metrics; no times."""
-    with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
-        steps = [checkpoints.latest, checkpoints.best]
-    digest = hashlib.sha256(repr(steps).encode())
-    for step in steps:
-        place = (run / "checkpoints" / str(step)).resolve()
-        progress = json.loads((place / "progress" / "metadata").read_text())
-        digest.update(json.dumps({k: v for k, v in progress.items() if k not in TIMES}).encode())
-        for name in ("model", "optimizer"):
-            for path, leaf in sorted(ocp.StandardCheckpointer().restore(place / name).items()):
-                digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode() + np.asarray(leaf).tobytes())
-    for line in read_metrics(run):
-        digest.update(json.dumps({k: v for k, v in line.items() if k not in TIMES}).encode())
-    return digest.hexdigest()

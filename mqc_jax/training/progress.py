@@ -21,7 +21,8 @@ class TrainingProgress:
         self._console, self._token_flops, self._n_devices = console, token_flops, n_devices
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=total, completed=done, note="compiling")
-        self._started, self._tokens = time.perf_counter(), 0
+        self._opened = self._started = time.perf_counter()
+        self._tokens, self._none_yet = 0, True
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()
@@ -37,7 +38,10 @@ class TrainingProgress:
         return {"tokens_per_second": rate} | ({} if share is None else {"mfu": share})
 
     def steps(self, done: int, loss: float, tokens: int) -> None:
-        """So many tokens more, up to step `done`."""
+        """So many tokens more, up to step `done`; the first time, say how long compiling and that took."""
+        if self._none_yet:
+            self._console.print(f"step {done} after {time.perf_counter() - self._opened:.1f} s")
+            self._none_yet = False
         self._tokens += tokens
         self._bar.update(self._task, completed=done, note=f"loss {loss:.4f}  {_in_words(self.speed())}")
 

@@ -11,8 +11,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from conftest import ROOT
-from helpers import fingerprint
 
+from benchmarks.fingerprint import fingerprint
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.checkpoint import checkpoints as implementation
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 from conftest import ROOT
-from helpers import fingerprint
+
+from benchmarks.fingerprint import fingerprint
 
 pytestmark = pytest.mark.slow
 TRAIN = ["--config", "tiny", "--num_epochs", "12", "--batch_size", "16"]
