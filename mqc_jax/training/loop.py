@@ -70,8 +70,8 @@ def train(
 
     The run directory's head (config, tokenizer, manifest) is already there. With `resume`, training goes on from the
     newest checkpoint, as if it had never stopped; on devices in another shape, whose sums differ in the last digits,
-    only with `allow_inexact`. With `profile`, a trace of some steps is written to `out`/profile. Where there are several
-    processes, all call this together.
+    only with `allow_inexact`. With `profile`, a trace of some steps is written to `out`/profile. Where there are
+    several processes, all call this together.
 
     Raises NumericFailure at a loss that is not finite, Stopped after a signal. `check_fit` says beforehand whether the
     data can train the configuration.
