@@ -4,7 +4,7 @@
     python train.py --init_from runs/base
 
 A thousand assets of 2,000 days, each with parameters of its own (`synthetic:market`); no real price is seen. On two CPU
-cores 2,616 steps take about four minutes.
+cores 2,376 steps took 346 s.
 """
 
 from dataclasses import replace
