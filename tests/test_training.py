@@ -112,7 +112,7 @@ def test_resuming_a_finished_run_changes_nothing(panel, tmp_path):
 
 def test_the_best_and_the_latest_checkpoint_are_kept(panel, tmp_path, monkeypatch):
     losses = iter([3.0, 1.0, 2.0, 2.5, 2.7])
-    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    monkeypatch.setattr(loop, "validation_loss", lambda *_, **__: next(losses))
     config = replace(TINY, train=replace(TINY.train, num_epochs=5))
     summary = fit(config, panel, tmp_path / "r")
     per_epoch = summary.steps // 5
@@ -123,7 +123,7 @@ def test_the_best_and_the_latest_checkpoint_are_kept(panel, tmp_path, monkeypatc
 
 def test_a_nan_validation_loss_is_never_the_best(panel, tmp_path, monkeypatch):
     losses = iter([2.0, float("nan"), 3.0])
-    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    monkeypatch.setattr(loop, "validation_loss", lambda *_, **__: next(losses))
     summary = fit(TINY, panel, tmp_path / "r")
     assert summary.best_epoch == 1
     assert [line["validation_loss"] for line in read_metrics(tmp_path / "r")] == [2.0, None, 3.0]
@@ -133,7 +133,7 @@ def test_a_nan_validation_loss_is_never_the_best(panel, tmp_path, monkeypatch):
 
 def test_early_stopping_waits_as_long_as_it_was_told(panel, tmp_path, monkeypatch):
     losses = iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
-    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    monkeypatch.setattr(loop, "validation_loss", lambda *_, **__: next(losses))
     config = replace(TINY, train=replace(TINY.train, num_epochs=9, patience=3))
     fit(config, panel, tmp_path / "r")
     assert len(read_metrics(tmp_path / "r")) == 5
@@ -154,7 +154,7 @@ def poisoned(panel, monkeypatch):
         return windows
 
     monkeypatch.setattr(loop, "draw_windows", drawing)
-    monkeypatch.setattr(loop, "validation_loss", lambda *_: 1.0)
+    monkeypatch.setattr(loop, "validation_loss", lambda *_, **__: 1.0)
     return replace(panel, market=panel.market._replace(inputs=inputs))
 
 
