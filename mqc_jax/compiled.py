@@ -18,19 +18,24 @@ def keep_compiled() -> None:
     """
     # XLA takes its own tuning hints for features that the machine lacks, and says so for every program it loads
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if FOLDER in os.environ:
+    if FOLDER in os.environ or os.name != "posix":
         return
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(home) / "mqc-jax" / f"compiled-{_machine()}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.stat()
+        safe = _is_ours(folder) and _is_ours(folder.parent)
     except OSError:
         return
-    if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not safe:
         return
     os.environ[FOLDER] = str(folder)
     os.environ.setdefault(LEAST_SECONDS, "0.1")
+
+
+def _is_ours(folder: Path) -> bool:
+    about = folder.stat()
+    return about.st_uid == os.getuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _machine() -> str:

@@ -272,8 +272,8 @@ def test_a_model_that_looks_ahead_is_caught(kind, layout):
 
 def test_attention_without_its_mask_is_caught(monkeypatch):
     dataset = made()
-    honest = jax.nn.dot_product_attention
-    monkeypatch.setattr(jax.nn, "dot_product_attention", lambda q, k, v, mask: honest(q, k, v))
+    seeing_all = "mqc_jax.model.attention.causal_attention"
+    monkeypatch.setattr(seeing_all, lambda q, k, v, way: jax.nn.dot_product_attention(q, k, v))
     model = random_gpt(dataset, type("Unmasked", (GPT,), {}))  # a type of its own is compiled anew
     assert not predictions_of(model, dataset).passed
 

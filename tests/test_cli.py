@@ -338,7 +338,7 @@ def test_too_large_a_batch_exits_5(capsys, monkeypatch, prices_csv):
     monkeypatch.setattr("mqc_jax.training.loop.take_steps", exhausted)
     argv = ["--config", "tiny", "--data", str(prices_csv)]
     assert run_script("train", argv) == failed(
-        capsys, 5, "--accumulate 2, which gives the same steps, or with --batch_size 32"
+        capsys, 5, "--accumulate 2, for steps on the same windows, or with --batch_size 32"
     )
 
 

@@ -23,10 +23,10 @@ from mqc_jax.training.optimizer import learning_rate, make_optimizer
         (ModelConfig, {"n_layer": 0}, "n_layer=0 must be above 0"),
         (ModelConfig, {"sequence_len": -1}, "sequence_len=-1"),
         (ModelConfig, {"dropout": 1.0}, "dropout=1.0"),
-        (ModelConfig, {"dtype": "float15"}, "dtype='float15' must be one of float32, bfloat16"),
+        (ModelConfig, {"dtype": "float15"}, "dtype='float15' must be one of auto, float32, bfloat16"),
         (ModelConfig, {"n_layer": 2.5}, "n_layer=2.5 must be an integer"),
         (ModelConfig, {"inputs": 1}, "inputs=1 must be true or false"),
-        (TrainConfig, {"schedule": "epcoh"}, "schedule='epcoh' must be one of step, epoch"),
+        (TrainConfig, {"schedule": "epcoh"}, "schedule='epcoh' must be one of cosine, cosine_by_epoch, wsd"),
         (TrainConfig, {"learning_rate": float("inf")}, "learning_rate=inf must be a finite number"),
         (TrainConfig, {"seed": 2**40}, "below 2**32"),
         (DataConfig, {"tokenizer": "bpe"}, "tokenizer='bpe' must be one of"),
@@ -76,7 +76,10 @@ MODEL_CHANGES = {
 }
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(ModelConfig)])
+HOW = {"attention", "unroll", "remat"}  # that the logits are the same however they are computed: test_step.py
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(ModelConfig) if f.name not in HOW])
 def test_every_model_field_changes_the_logits(name):
     changed = replace(BASE, **{name: MODEL_CHANGES[name]})
 
@@ -96,7 +99,8 @@ TRAIN_CHANGES = {
     "beta2": 0.5,
     "max_grad_norm": 100.0,
     "num_epochs": 2,
-    "schedule": "epoch",
+    "schedule": "cosine_by_epoch",
+    "optimizer": "muon",
 }
 
 
@@ -104,10 +108,10 @@ TRAIN_CHANGES = {
 def test_every_optimizer_field_changes_the_updates(name):
     def weights_after(config):
         tx = make_optimizer(config, steps_per_epoch=4)
-        weights = {"w": jax.numpy.ones(3)}
+        weights = {"w": jax.numpy.ones((1, 3))}
         state = tx.init(weights)
         for step in range(6):
-            gradient = {"w": jax.numpy.array([1.0, -2.0, 0.5 * step])}
+            gradient = {"w": jax.numpy.array([[1.0, -2.0, 0.5 * step]])}
             updates, state = tx.update(gradient, state, weights)
             weights = jax.tree.map(jax.numpy.add, weights, updates)
         return np.asarray(weights["w"])
@@ -125,8 +129,17 @@ def test_learning_rate_warms_up_then_falls_to_zero():
     assert values[100] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_an_epochs_constant_rate_does_not_flatten_the_warm_up():
+    config = TrainConfig(num_epochs=10, learning_rate=1.0, warmup_steps=10, schedule="cosine_by_epoch")
+    rate = learning_rate(config, steps_per_epoch=7)
+    values = np.array([float(rate(step)) for step in range(70)])
+    assert (np.diff(values[:11]) > 0).all()
+    assert values[10] == pytest.approx(1.0)
+    assert (np.diff(values[14:].reshape(8, 7)) == 0).all()
+
+
 def test_epoch_schedule_is_constant_within_an_epoch_and_is_the_originals_cosine():
-    rate = learning_rate(TrainConfig(num_epochs=10, learning_rate=1.0, schedule="epoch"), steps_per_epoch=7)
+    rate = learning_rate(TrainConfig(num_epochs=10, learning_rate=1.0, schedule="cosine_by_epoch"), steps_per_epoch=7)
     by_epoch = np.array([float(rate(step)) for step in range(70)]).reshape(10, 7)
     assert (by_epoch == by_epoch[:, :1]).all()
     np.testing.assert_allclose(by_epoch[:, 0], (1 + np.cos(np.pi * np.arange(10) / 10)) / 2, atol=1e-6)

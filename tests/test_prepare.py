@@ -272,7 +272,7 @@ def test_prices_after_an_instant_change_nothing_dated_up_to_it(interval, timefra
     market = named("24/7" if calendar == "none" else calendar)
     stamps = market.bars_between(np.datetime64("2012-01-02"), np.datetime64(until), spacing)
     closes = 100 * np.exp(np.cumsum(0.01 * np.random.default_rng(0).standard_t(6, len(stamps))))
-    last = data.draw(st.integers(len(stamps) // 2, len(stamps) - 2))
+    last = data.draw(st.integers(len(stamps) // 2, 9 * len(stamps) // 10))  # a later month ends behind it
     changed = np.where(np.arange(len(stamps)) > last, closes * np.exp(data.draw(st.floats(-0.5, 0.5))), closes)
     known = stamps[last] + spacing
     config = DataConfig(timeframes=None if calendar == "none" else timeframes, calendar=calendar)

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import jax
 import pytest
 from conftest import ROOT
-from helpers import TINY, fingerprint
+from helpers import TINY
 from jax.sharding import PartitionSpec as P
 
+from benchmarks.fingerprint import fingerprint
 from data_pipeline.errors import BadInput
 from mqc_jax.checkpoint import by_path
 from mqc_jax.config import Config, TrainConfig

@@ -78,11 +78,12 @@ def test_blocks_are_causal_attention(length, groups):
 @pytest.mark.parametrize(
     ("backend", "dtype", "head_dim", "way"),
     [
-        ("gpu", "bfloat16", 64, "cudnn"),
-        ("gpu", "bfloat16", 128, "cudnn"),
-        ("gpu", "bfloat16", 136, "xla"),  # the kernel's limit
-        ("gpu", "bfloat16", 12, "xla"),  # heads of eights
-        ("gpu", "float32", 64, "xla"),  # half precision only
+        ("ampere", "bfloat16", 64, "cudnn"),
+        ("ampere", "bfloat16", 128, "cudnn"),
+        ("ampere", "bfloat16", 136, "xla"),  # the kernel's limit
+        ("ampere", "bfloat16", 12, "xla"),  # heads of eights
+        ("ampere", "float32", 64, "xla"),  # half precision only
+        ("gpu", "bfloat16", 64, "xla"),  # of another kind
         ("tpu", "bfloat16", 64, "xla"),
         ("cpu", "float32", 8, "blocks"),
         ("cpu", "bfloat16", 64, "blocks"),

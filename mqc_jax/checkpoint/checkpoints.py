@@ -94,6 +94,11 @@ class Checkpoints:
         """Step of the checkpoint with the lowest validation loss; without any such loss, the newest."""
         return best_step(self._losses)
 
+    @property
+    def best_loss(self) -> float | None:
+        """The validation loss of the best checkpoint, if it has one."""
+        return None if self.best is None else self._losses[self.best]
+
     def save(
         self, step: int, model: Any, optimizer: Any = None, progress: dict | None = None, loss: float | None = None
     ) -> None:

@@ -115,6 +115,8 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
             raise BadInput("--pretrain is for one process; train that run by --config base, and give it by --init_from")
         initialize(flags.coordinator, flags.num_processes, flags.process_id)
         console = console if is_first() else Console(quiet=True)
+    elif (flags.num_processes, flags.process_id) != (None, None):
+        raise BadInput("--num_processes and --process_id need --coordinator host:port of the first process")
     make_mesh(config)  # says at once what does not fit
     check_writers(config.train.writers)
     out = Path(flags.out or "")

@@ -10,6 +10,8 @@ from einops import rearrange
 from jax import Array
 from jax.typing import DTypeLike
 
+from mqc_jax.model.precision import is_ampere_or_newer
+
 BLOCK = 64  # queries that share one product
 Way = Literal["blocks", "xla", "cudnn"]
 
@@ -17,15 +19,20 @@ Way = Literal["blocks", "xla", "cudnn"]
 def causal_attention(query_BTNH: Array, key_BTKH: Array, value_BTKH: Array, way: Way | Literal["auto"]) -> Array:
     """Every position attends to itself and those before it: (B, T, N, H), scaled by 1/√H."""
     if way == "auto":
-        way = best_way(jax.default_backend(), query_BTNH.dtype, query_BTNH.shape[-1])
+        backend = jax.default_backend()
+        fused = backend == "gpu" and is_ampere_or_newer()
+        way = best_way("ampere" if fused else backend, query_BTNH.dtype, query_BTNH.shape[-1])
     if way == "blocks":
         return _in_blocks(query_BTNH, key_BTKH, value_BTKH)
     return jax.nn.dot_product_attention(query_BTNH, key_BTKH, value_BTKH, is_causal=True, implementation=way)
 
 
 def best_way(backend: str, dtype: DTypeLike, head_dim: int) -> Way:
-    """cuDNN's kernel where it may be used (half precision, heads of 8, 16, … 128), blocks on a CPU, XLA elsewhere."""
-    if backend == "gpu" and dtype in (jnp.bfloat16, jnp.float16) and head_dim % 8 == 0 and head_dim <= 128:
+    """cuDNN's kernel where it may be used (half precision, heads of 8, 16, … 128), blocks on a CPU, XLA elsewhere.
+
+    `backend` is JAX's name, or 'ampere' for a GPU that has the kernel.
+    """
+    if backend == "ampere" and dtype in (jnp.bfloat16, jnp.float16) and head_dim % 8 == 0 and head_dim <= 128:
         return "cudnn"
     return "blocks" if backend == "cpu" else "xla"
 

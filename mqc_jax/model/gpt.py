@@ -163,7 +163,7 @@ class GPT(nnx.Module):
         return x_BTD
 
     def _logits(self, x_BTD: Array) -> Array:
-        head_BTR = linear(x_BTD, self.head[...], self.config.dtype).astype(jnp.float32)
+        head_BTR = linear(x_BTD, self.head[...], self.config.dtype, out=jnp.float32)
         if self.bins is None:
             return SOFT_CAP * jnp.tanh(head_BTR[..., : self.config.vocab_size] / SOFT_CAP)
         basis_VP = jnp.asarray(ordinal_basis(np.array(self.bins.values)))

@@ -6,6 +6,8 @@ F float inputs  V vocabulary  P functions of the ordinal basis  L layers.
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -14,23 +16,24 @@ from jax.typing import DTypeLike
 EPSILON = float(jnp.finfo(jnp.float32).eps)
 
 
-def linear(x: Array, weight: Array, dtype: DTypeLike) -> Array:
-    """x @ weight with operands in `dtype` and sums in float32; returns `dtype`. No bias."""
-    return _linear(x.astype(dtype), weight)
+def linear(x: Array, weight: Array, dtype: DTypeLike, out: DTypeLike | None = None) -> Array:
+    """x @ weight with operands in `dtype` and sums in float32; returns `out`, or `dtype`. No bias."""
+    return _linear(x.astype(dtype), weight, out or dtype)
 
 
-@jax.custom_vjp
-def _linear(x: Array, weight: Array) -> Array:
-    return _dot(x, weight.astype(x.dtype)).astype(x.dtype)
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _linear(x: Array, weight: Array, out: DTypeLike) -> Array:
+    return _dot(x, weight.astype(x.dtype)).astype(out)
 
 
-def _linear_forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _linear(x, weight), (x, weight)
+def _linear_forward(x: Array, weight: Array, out: DTypeLike) -> tuple[Array, tuple[Array, Array]]:
+    return _dot(x, weight.astype(x.dtype)).astype(out), (x, weight)  # seen by what chooses products to keep
 
 
-def _linear_backward(saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+def _linear_backward(out: DTypeLike, saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
     """Autodiff would multiply float32 slopes by bfloat16 weights, and contract rows, for which CPUs have no kernel."""
     x, weight = saved
+    slope = slope.astype(x.dtype)
     x_slope = _dot(slope, jax.lax.optimization_barrier(weight.astype(x.dtype).T)).astype(x.dtype)
     x_transposed = jax.lax.optimization_barrier(x.reshape(-1, x.shape[-1]).T)
     return x_slope, _dot(x_transposed, slope.reshape(-1, slope.shape[-1])).astype(weight.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +16,15 @@ def native_precision() -> Precision:
     device = jax.devices()[0]
     if device.platform == "cpu":
         return "bfloat16" if _cpu_features() & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
-    if device.platform == "gpu":  # NVIDIA: since Ampere; others tell no such number
-        return "bfloat16" if float(getattr(device, "compute_capability", "8.0")) >= 8 else "float32"
+    if device.platform == "gpu":
+        return "bfloat16" if is_ampere_or_newer() else "float32"
     return "bfloat16"
+
+
+def is_ampere_or_newer() -> bool:
+    """Whether the default device is a GPU of NVIDIA with bfloat16 and its fused kernels; others tell no such number."""
+    capability = str(getattr(jax.devices()[0], "compute_capability", ""))
+    return bool(re.fullmatch(r"[0-9]+\.[0-9]+", capability)) and float(capability) >= 8
 
 
 def _cpu_features() -> set[str]:

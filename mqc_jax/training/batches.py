@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -44,9 +45,9 @@ def draw_windows(
     """Random windows, (S, B); a pure function of (seed, step), so a resumed run sees what an unbroken one sees."""
     first_SB = np.stack([np.random.default_rng([seed, step]).choice(starts, batch_size) for step in steps])
     if not dataset.n_special and (dataset.segments[:, 2] - dataset.segments[:, 1] > length).all():
-        return Windows(first_SB.astype(np.int32), None)
+        return Windows(first_SB, None)
     segment_SB = np.searchsorted(dataset.segments[:, 4], first_SB, side="right")
-    return Windows(first_SB.astype(np.int32), (dataset.segments[segment_SB, 2] - 1).astype(np.int32))
+    return Windows(first_SB, dataset.segments[segment_SB, 2] - 1)
 
 
 class Table(NamedTuple):
@@ -64,12 +65,13 @@ class Feed:
         self._tokens = dataset.tokens
         self._inputs = dataset.market.inputs if inputs and dataset.market is not None else None
         n_bytes = self._tokens.nbytes + (0 if self._inputs is None else self._inputs.nbytes)
-        self._whole = self._rows(slice(None)) if n_bytes <= MAX_ON_DEVICE else None
+        fits = n_bytes <= MAX_ON_DEVICE and len(self._tokens) < 2**31
+        self._whole = self._rows(slice(None)) if fits else None
 
     def __call__(self, windows: Windows, length: int) -> tuple[Table, Windows]:
         """A table, and where the windows are in it."""
         if self._whole is not None:
-            return self._whole, windows
+            return self._whole, jax.tree.map(lambda rows: rows.astype(np.int32), windows)
         rows = windows.first[..., None] + np.arange(length + 1)
         last = rows[..., -1] if windows.last is None else np.minimum(rows[..., -1], windows.last)
         first = (np.arange(windows.first.size, dtype=np.int32) * (length + 1)).reshape(windows.first.shape)

@@ -35,7 +35,7 @@ def take_steps(
     *,
     tx: optax.GradientTransformation,
     config: Config,
-    mesh: Mesh,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Take steps `first` to `first + n_steps` on the leading windows of (S, B); stop before one that is not finite.
 

@@ -28,6 +28,8 @@ def initialize(coordinator: str, num_processes: int | None, process_id: int | No
     """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     by_hand: dict[str, Any] = {}
+    if coordinator == "auto" and (num_processes, process_id) != (None, None):
+        raise BadInput("--coordinator auto finds the processes by itself; leave out --num_processes and --process_id")
     if coordinator != "auto":
         if num_processes is None or process_id is None or not 0 <= process_id < num_processes:
             raise BadInput(

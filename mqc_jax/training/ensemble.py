@@ -60,9 +60,10 @@ class Ensemble:
             losses.append(np.asarray(loss_SK))
         self.done += n_steps
         found = np.concatenate(losses)
-        if not np.isfinite(found).all():
+        taken = np.asarray(self._state.step)
+        if (taken < self.done).any():
             raise NumericFailure(
-                f"loss {found[~np.isfinite(found)][0]} within {self.done} steps; try a --learning_rate below "
+                f"a loss or gradient that is not finite at step {taken.min()}; try a --learning_rate below "
                 f"{self.config.train.learning_rate:g}"
             )
         return found

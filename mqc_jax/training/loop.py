@@ -27,7 +27,7 @@ from mqc_jax.training.distributed import at_first, is_first
 from mqc_jax.training.flops import train_flops_per_token
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
-from mqc_jax.training.sharding import describe, device_count, make_mesh, put_whole, readable, shard_rows, shard_state
+from mqc_jax.training.sharding import describe, make_mesh, put_whole, readable, shard_rows, shard_state
 from mqc_jax.training.signals import StopRequest
 from mqc_jax.training.start import dropout_key, first_model, open_bases
 from mqc_jax.training.step import TrainState, first_state
@@ -103,11 +103,12 @@ def _enough_memory(settings: TrainConfig, out: Path) -> Iterator[None]:
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        parts, half = 2 * settings.accumulate, max(1, settings.batch_size // 2)
-        raise OutOfResources(
-            f"{out}: out of memory in a step of {settings.batch_size} windows; train again with --accumulate {parts}, "
-            f"which gives the same steps, or with --batch_size {half}"
-        ) from None
+        size = settings.batch_size
+        parts = next((n for n in range(settings.accumulate + 1, size + 1) if size % n == 0), None)
+        smaller = [f"--accumulate {parts}, for steps on the same windows"] if parts else []
+        smaller += [f"--batch_size {size // 2}"] if size > 1 else []
+        try_ = ", or with ".join(smaller) or "--remat all"
+        raise OutOfResources(f"{out}: out of memory in a step of {size} windows; train again with {try_}") from None
 
 
 def _open_checkpoints(directory: Path, about: dict[str, Any], console: Console) -> Checkpoints:
@@ -150,7 +151,7 @@ class Sitting:
         self.state = first_state(first_model(config, dataset, bases, self.settings.seed), self.settings, self.tx)
         if self.done:
             self._restore(allow_inexact)
-        self.progress["mesh"] = describe(self.mesh)
+        self.progress["computed"] = self._how_computed()
         self.state = shard_state(self.state, self.mesh)
         self.n_parameters = count_parameters(self.state.model)
         self.token_flops = train_flops_per_token(config.model, self.n_parameters)
@@ -163,7 +164,7 @@ class Sitting:
         late, first = None, self.done
         while self.done < self.total and not self.progress["finished"]:
             n_steps = min(self.at_once, self.per_epoch - self.done % self.per_epoch)
-            if profile and self.done > first:  # the first ones compile
+            if profile and is_first() and self.done > first:  # the first ones compile
                 new, profile = self._traced(min(n_steps, TRACED)), False
             else:
                 new = self._dispatch(n_steps)
@@ -188,6 +189,11 @@ class Sitting:
         progress = self.progress
         return Summary(self.n_parameters, self.done, progress["seconds"], progress["best"], progress["best_epoch"])
 
+    def _how_computed(self) -> str:
+        """What decides the last digits of every sum."""
+        mesh, kind = self.mesh, jax.devices()[0].device_kind
+        return f"{mesh.size} devices ({describe(mesh)}) of {kind} in {self.state.model.config.dtype}"
+
     def _dispatch(self, n_steps: int) -> Dispatched:
         """Ask the device for the next steps."""
         length, steps = self.config.model.sequence_len, range(self.done, self.done + self.at_once)
@@ -209,6 +215,7 @@ class Sitting:
 
     def _traced(self, n_steps: int) -> Dispatched:
         """Ask for some steps and write what the device does meanwhile."""
+        jax.block_until_ready(self.state.step)
         with jax.profiler.trace(str(self.out / "profile")):
             asked = self._dispatch(n_steps)
             jax.block_until_ready(asked.metrics)
@@ -229,7 +236,8 @@ class Sitting:
         kept = "nothing was saved yet" if last is None else f"the checkpoint of step {last} is intact"
         raise NumericFailure(
             f"{self.out}: loss {loss}, gradient norm {grad_norm} at step {step} (batch of seed {seed}, step {step}); "
-            f"{kept}; try another run with --learning_rate {self.settings.learning_rate / 3:.1g} --out {self.out}-2"
+            f"{kept}; try another run with --learning_rate {self.settings.learning_rate / 3:.1g} --out {self.out}-2, "
+            f"or --skip_nonfinite 1 where one batch is to blame"
         )
 
     def _end_epoch(self, grad_norm: float, display: TrainingProgress, write: Write) -> None:
@@ -245,7 +253,7 @@ class Sitting:
             "epoch": epoch,
             "loss": float(np.mean(progress["losses"])) if progress["losses"] else None,
             "validation_loss": validation,
-            "learning_rate": float(self.rate(self.done - 1)),
+            "learning_rate": float(self.rate(self.done - 1 - int(self.state.skipped))),
             "grad_norm": finite_or_none(grad_norm),
             **display.speed(),
             "seconds": time.perf_counter() - self.started,
@@ -264,12 +272,16 @@ class Sitting:
         result, (last, optimizer, skipped), self.progress = self.checkpoints.restore(
             self.done, self.state.result, _beside_result(self.state)
         )
-        there, here = self.progress["mesh"], describe(self.mesh)
+        there, here = self.progress["computed"], self._how_computed()
         if there != here and not allow_inexact:
             raise BadInput(
-                f"{self.out}: trained on {device_count(there)} devices ({there}), not {device_count(here)} ({here}), "
-                f"and sums would differ in the last digits; go on as before, or give --allow_inexact"
+                f"{self.out}: trained on {there}, not {here}, and sums would differ in the last digits; go on as "
+                f"before, or give --allow_inexact"
             )
+        best = self.checkpoints.best_loss  # of those that are whole
+        if best != self.progress["best"]:
+            epoch = (self.checkpoints.best or 0) // self.per_epoch if best is not None else 0
+            self.progress.update(best=best, best_epoch=epoch)
         model, average = (result, None) if last is None else (last, result)
         self.state = TrainState(jnp.int32(self.done), skipped, model, optimizer, average)
 

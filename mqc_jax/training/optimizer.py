@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.tree_util import keystr
 
@@ -31,7 +32,12 @@ def learning_rate(config: TrainConfig, steps_per_epoch: int) -> Callable[[Any], 
     cosine = optax.warmup_cosine_decay_schedule(first, peak, warmup, total)
     if config.schedule == "cosine":
         return cosine
-    return lambda step: cosine(step // steps_per_epoch * steps_per_epoch)
+
+    def by_epoch(step: Any) -> Any:
+        first = jnp.maximum(step // steps_per_epoch * steps_per_epoch, warmup)
+        return cosine(jnp.where(step < warmup, step, first))
+
+    return by_epoch
 
 
 @cache  # one object for one configuration: a jitted step compiles once for each

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import jax
@@ -77,11 +79,6 @@ def describe(mesh: Mesh) -> str:
     return ",".join(f"{name}={size}" for name, size in mesh.shape.items())
 
 
-def device_count(described: str) -> int:
-    """How many devices a described mesh has."""
-    return math.prod(int(part.partition("=")[2]) for part in described.split(","))
-
-
 def spec_of(path: str, ndim: int) -> PartitionSpec:
     """What the table says of the array at this path."""
     specs = [spec for pattern, spec in RULES if re.search(pattern, path) and len(spec) == ndim]
@@ -102,14 +99,16 @@ def shard_state(state: Tree, mesh: Mesh) -> Tree:
     return state if mesh.size == 1 else jax.tree.map(_put, state, shardings(state, mesh))
 
 
-def constrain_state(state: Tree, mesh: Mesh) -> Tree:
+def constrain_state(state: Tree, mesh: Mesh | None) -> Tree:
     """Inside a compiled program: keep a state where the table wants it."""
-    return state if mesh.size == 1 else jax.lax.with_sharding_constraint(state, shardings(state, mesh))
+    return state if mesh is None or mesh.size == 1 else jax.lax.with_sharding_constraint(state, shardings(state, mesh))
 
 
-def constrain_whole(tree: Tree, mesh: Mesh) -> Tree:
+def constrain_whole(tree: Tree, mesh: Mesh | None) -> Tree:
     """Inside a compiled program: the same on every device."""
-    return tree if mesh.size == 1 else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, WHOLE))
+    return (
+        tree if mesh is None or mesh.size == 1 else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, WHOLE))
+    )
 
 
 def shard_rows(tree: Tree, mesh: Mesh, axis: int = 0) -> Tree:
@@ -130,8 +129,12 @@ def readable(tree: Tree, mesh: Mesh) -> Tree:
     """
     if jax.process_count() == 1:
         return tree
-    whole = jax.jit(lambda leaf: leaf, out_shardings=NamedSharding(mesh, WHOLE))
-    return jax.tree.map(lambda leaf: np.asarray(whole(leaf)), tree)
+    return jax.tree.map(lambda leaf: np.asarray(_gather(mesh)(leaf)), tree)
+
+
+@cache  # compiled once for each shape
+def _gather(mesh: Mesh) -> Callable[[Array], Array]:
+    return jax.jit(lambda leaf: leaf, out_shardings=NamedSharding(mesh, WHOLE))
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> Array:

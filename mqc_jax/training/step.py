@@ -102,7 +102,8 @@ def _loss_and_gradients(model: GPT, batch: Batch, key: Array, config: TrainConfi
         return jax.tree.map(jnp.add, sums, found), None
 
     n = config.accumulate
-    cut = jax.tree.map(lambda x: x.reshape(n, -1, *x.shape[1:]), (batch, weights_BT))
+    # every n-th window, so that devices which share the windows share each part
+    cut = jax.tree.map(lambda x: x.reshape(-1, n, *x.shape[1:]).swapaxes(0, 1), (batch, weights_BT))
     zeros = jax.tree.map(jnp.zeros_like, (jnp.float32(0), model))
     return jax.lax.scan(add, zeros, (*cut, jax.random.split(key, n)))[0]
 
