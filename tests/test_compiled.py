@@ -56,6 +56,6 @@ def test_a_second_run_loads_what_the_first_compiled_and_says_nothing(home):
     for name in ("a", "b"):
         done = subprocess.run([*command, name], cwd=home, capture_output=True, text=True, check=True)
         assert not done.stderr
-        seen.append({path.name for path in home.glob("mqc-jax/compiled-*/*")})
-    assert any(program.startswith("jit_take_steps") for program in seen[0])
+        seen.append({path.name for path in home.glob("mqc-jax/compiled-*/jit_take_steps*")})
+    assert seen[0]
     assert seen[0] == seen[1]

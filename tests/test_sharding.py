@@ -133,9 +133,9 @@ for mesh in ("data=1", "data=8", "fsdp=8,data=1", "tensor=2,data=2,fsdp=2"):
     write_run_head(out, config, dataset.tokenizer, dataset.manifest)
     sittings = []
     class Kept(loop.Sitting):
-        def run(self, *given):
+        def run(self, *given, **named):
             sittings.append(self)
-            super().run(*given)
+            super().run(*given, **named)
     real, loop.Sitting = loop.Sitting, Kept
     loop.train(config, dataset, out, resume=False, console=Console(quiet=True))
     loop.Sitting = real
@@ -211,7 +211,7 @@ def test_a_resume_on_other_devices_is_refused_unless_it_is_allowed(tmp_path, two
     refused = start(tmp_path, "--resume", "--out", "r")
     _, err = refused.communicate(timeout=300)
     assert (refused.returncode, err.count("\n")) == (2, 1), err
-    assert "r: trained on 2 devices (data=2,fsdp=1,tensor=1), not 1 (data=1,fsdp=1,tensor=1)" in err
+    assert "r: trained on 2 devices (data=2,fsdp=1,tensor=1) of cpu in float32, not 1 devices (data=1," in err
     assert "--allow_inexact" in err
     allowed = start(tmp_path, "--resume", "--allow_inexact", "--out", "r")
     out, err = allowed.communicate(timeout=300)
