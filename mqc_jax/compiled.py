@@ -8,6 +8,8 @@ import platform
 import stat
 from pathlib import Path
 
+from mqc_jax.machine import cpu_features
+
 FOLDER, LEAST_SECONDS = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
@@ -40,9 +42,5 @@ def _is_ours(folder: Path) -> bool:
 
 def _machine() -> str:
     """Names the instructions that programs compiled here may use: a home folder can be shared by unlike machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = [platform.processor()]
-    features = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
-    return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:12]
+    about = " ".join([platform.machine(), platform.processor(), *sorted(cpu_features())])
+    return hashlib.sha256(about.encode()).hexdigest()[:12]

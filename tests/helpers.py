@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import numpy as np
 
@@ -10,13 +12,15 @@ from data_pipeline.tokenizers import Fitted
 from mqc_jax.config import ModelConfig
 from mqc_jax.model import GPT, OrdinalBins
 from mqc_jax.training.batches import Feed, draw_windows, read_windows
-from mqc_jax.training.step import Batch
+from mqc_jax.training.step import Batch, take_step
 
 TINY = ModelConfig(sequence_len=16, vocab_size=70, n_layer=2, n_head=4, n_kv_head=2, n_embd=32)
 RICH = ModelConfig(
     sequence_len=16, vocab_size=70, n_layer=2, n_head=4, n_kv_head=4, n_embd=32, inputs=True, ordinal=True, dropout=0.2
 )
 N_INPUTS = 8
+
+train_step = partial(jax.jit, static_argnames=("tx", "config"), donate_argnames="state")(take_step)
 
 
 def random_model(config: ModelConfig, seed: int) -> GPT:

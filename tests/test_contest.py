@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from helpers import dataset_of, garch_series, training_batch
+from helpers import dataset_of, garch_series, train_step, training_batch
 
 from configs import PRESETS
 from data_pipeline import BadInput, build_dataset
@@ -21,7 +21,7 @@ from mqc_jax.run import new_model
 from mqc_jax.training.batches import steps_per_epoch
 from mqc_jax.training.ensemble import Ensemble, pooled_probabilities
 from mqc_jax.training.optimizer import make_optimizer
-from mqc_jax.training.step import first_state, train_step
+from mqc_jax.training.step import first_state
 from mqc_jax.training.validate import validation_loss
 
 SMALL = replace(

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = "data_pipeline"
-MODEL = {"mqc_jax.config", "mqc_jax.model"}
+MODEL = {"mqc_jax.config", "mqc_jax.machine", "mqc_jax.model"}
 RUN = MODEL | {"mqc_jax.checkpoint", "mqc_jax.run", PIPELINE}
 ANY = {"mqc_jax", "configs", PIPELINE}
 MAY_IMPORT = {
@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "mqc_jax.training": RUN | {"mqc_jax.training"},
     "mqc_jax.evaluation": RUN | {"mqc_jax.training", "mqc_jax.evaluation"},
     "mqc_jax.forecasting": RUN | {"mqc_jax.decoding", "mqc_jax.forecasting"},
-    "mqc_jax.compiled": set(),
+    "mqc_jax.machine": set(),
+    "mqc_jax.compiled": {"mqc_jax.machine"},
     "mqc_jax.flags": {PIPELINE},
     "mqc_jax.commands": ANY,
     "mqc_jax.cli": ANY,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import RICH, TINY, random_inputs, random_model, random_tokens
+from helpers import RICH, TINY, random_inputs, random_model, random_tokens, train_step
 
 from mqc_jax.config import Config, ModelConfig, TrainConfig
 from mqc_jax.model import GPT
@@ -16,7 +16,7 @@ from mqc_jax.model.layers import linear
 from mqc_jax.training.batches import Table, Windows
 from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
 from mqc_jax.training.optimizer import is_matrix, learning_rate, make_optimizer, stacked_matrices
-from mqc_jax.training.step import Batch, cross_entropy, first_state, train_step
+from mqc_jax.training.step import Batch, cross_entropy, first_state
 
 
 def a_batch(config, size=4, weights=None):

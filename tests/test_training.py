@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import train_step
 from rich.console import Console
 
 from configs import PRESETS
@@ -21,7 +22,7 @@ from mqc_jax.config import Config, TrainConfig
 from mqc_jax.run import load_run, new_model, read_metrics, write_run_head
 from mqc_jax.training import loop, train
 from mqc_jax.training.optimizer import make_optimizer
-from mqc_jax.training.step import Batch, cross_entropy, first_state, train_step
+from mqc_jax.training.step import Batch, cross_entropy, first_state
 from mqc_jax.training.validate import predictions, validation_loss
 
 QUIET = Console(quiet=True)

@@ -16,7 +16,7 @@ from mqc_jax.training.sharding import constrain_state, constrain_whole
 from mqc_jax.training.step import TrainState, take_step
 
 MAX_STEPS = 100
-FLOPS = {"cpu": 2e10, "gpu": 2e13, "tpu": 2e13}  # about a tenth to half a second's worth of work
+FLOPS = {"cpu": 2e10, "gpu": 2e13, "tpu": 2e13}  # of all steps in one call, at most
 
 
 def steps_per_dispatch(step_flops: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -118,10 +118,14 @@ def _open_checkpoints(directory: Path, about: dict[str, Any], console: Console) 
     return opened[0] if opened else Checkpoints(directory, read_only=True, about=about)
 
 
-def _open_writers(config: Config, out: Path, step: int) -> AbstractContextManager[Callable[[dict], None]]:
-    if not is_first():
-        return nullcontext(lambda _: None)
-    return open_writers(config.train.writers, out, config.to_json(), step)
+@contextmanager
+def _open_writers(config: Config, out: Path, step: int) -> Iterator[Write]:
+    """The first process writes; where it fails, all fail."""
+    with ExitStack() as stack:
+        opened: list[Write] = []
+        writers = open_writers(config.train.writers, out, config.to_json(), step)
+        at_first(lambda: opened.append(stack.enter_context(writers)))
+        yield lambda line: at_first(lambda: opened[0](line))
 
 
 class Sitting:

@@ -101,14 +101,16 @@ def shard_state(state: Tree, mesh: Mesh) -> Tree:
 
 def constrain_state(state: Tree, mesh: Mesh | None) -> Tree:
     """Inside a compiled program: keep a state where the table wants it."""
-    return state if mesh is None or mesh.size == 1 else jax.lax.with_sharding_constraint(state, shardings(state, mesh))
+    if mesh is None or mesh.size == 1:
+        return state
+    return jax.lax.with_sharding_constraint(state, shardings(state, mesh))
 
 
 def constrain_whole(tree: Tree, mesh: Mesh | None) -> Tree:
     """Inside a compiled program: the same on every device."""
-    return (
-        tree if mesh is None or mesh.size == 1 else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, WHOLE))
-    )
+    if mesh is None or mesh.size == 1:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, WHOLE))
 
 
 def shard_rows(tree: Tree, mesh: Mesh, axis: int = 0) -> Tree:

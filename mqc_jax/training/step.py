@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -106,6 +105,3 @@ def _loss_and_gradients(model: GPT, batch: Batch, key: Array, config: TrainConfi
     cut = jax.tree.map(lambda x: x.reshape(-1, n, *x.shape[1:]).swapaxes(0, 1), (batch, weights_BT))
     zeros = jax.tree.map(jnp.zeros_like, (jnp.float32(0), model))
     return jax.lax.scan(add, zeros, (*cut, jax.random.split(key, n)))[0]
-
-
-train_step = partial(jax.jit, static_argnames=("tx", "config"), donate_argnames="state")(take_step)
