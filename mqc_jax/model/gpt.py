@@ -24,7 +24,7 @@ from jax import Array
 
 from mqc_jax.config import ModelConfig
 from mqc_jax.model.attention import Attention, KVCache
-from mqc_jax.model.layers import dropout, init_linear, linear, rms_norm
+from mqc_jax.model.layers import dropout, init_linear, linear, relu_squared, rms_norm
 from mqc_jax.model.ordinal import N_FUNCTIONS, ordinal_basis
 from mqc_jax.model.precision import native_precision
 from mqc_jax.model.rope import rope_tables
@@ -51,8 +51,8 @@ class MLP(nnx.Module):
         self.proj = nnx.Param(jnp.zeros((4 * config.n_embd, config.n_embd)))
 
     def __call__(self, x_BTD: Array) -> Array:
-        hidden = jnp.square(jax.nn.relu(linear(x_BTD, self.fc[...], self.config.dtype)))
-        return linear(hidden, self.proj[...], self.config.dtype)
+        hidden_BTF = relu_squared(linear(x_BTD, self.fc[...], self.config.dtype))
+        return linear(hidden_BTF, self.proj[...], self.config.dtype)
 
 
 class Block(nnx.Module):

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from mqc_jax.model.products import product, transposed
+
 EPSILON = float(jnp.finfo(jnp.float32).eps)
 
 
@@ -23,27 +25,44 @@ def linear(x: Array, weight: Array, dtype: DTypeLike, out: DTypeLike | None = No
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _linear(x: Array, weight: Array, out: DTypeLike) -> Array:
-    return _dot(x, weight.astype(x.dtype)).astype(out)
+    return product(x, weight.astype(x.dtype)).astype(out)
 
 
 def _linear_forward(x: Array, weight: Array, out: DTypeLike) -> tuple[Array, tuple[Array, Array]]:
-    return _dot(x, weight.astype(x.dtype)).astype(out), (x, weight)  # seen by what chooses products to keep
+    return product(x, weight.astype(x.dtype)).astype(out), (x, weight)  # seen by what chooses products to keep
 
 
 def _linear_backward(out: DTypeLike, saved: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
     """Autodiff would multiply float32 slopes by bfloat16 weights, and contract rows, for which CPUs have no kernel."""
     x, weight = saved
     slope = slope.astype(x.dtype)
-    x_slope = _dot(slope, jax.lax.optimization_barrier(weight.astype(x.dtype).T)).astype(x.dtype)
-    x_transposed = jax.lax.optimization_barrier(x.reshape(-1, x.shape[-1]).T)
-    return x_slope, _dot(x_transposed, slope.reshape(-1, slope.shape[-1])).astype(weight.dtype)
+    x_slope = product(slope, weight.astype(x.dtype), over=-1).astype(x.dtype)
+    return x_slope, product(transposed(_rows(x)), _rows(slope)).astype(weight.dtype)
 
 
 _linear.defvjp(_linear_forward, _linear_backward)
 
 
-def _dot(x: Array, y: Array) -> Array:
-    return jnp.dot(x, y, preferred_element_type=jnp.float32)
+def _rows(x: Array) -> Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+@jax.custom_vjp
+def relu_squared(x: Array) -> Array:
+    """max(x, 0)²; its slope 2·max(x, 0) is found from the result, so that x need not be kept."""
+    return jnp.square(jax.nn.relu(x))
+
+
+def _relu_squared_forward(x: Array) -> tuple[Array, Array]:
+    found = relu_squared(x)
+    return found, found
+
+
+def _relu_squared_backward(found: Array, slope: Array) -> tuple[Array]:
+    return ((2 * jnp.sqrt(found.astype(jnp.float32)) * slope).astype(slope.dtype),)
+
+
+relu_squared.defvjp(_relu_squared_forward, _relu_squared_backward)
 
 
 def rms_norm(x: Array) -> Array:
