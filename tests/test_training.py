@@ -1,10 +1,10 @@
 """Training learns, repeats itself, resumes as if never stopped, and stops before it does harm."""
 
+import gc
 import json
 import os
 import shutil
 import signal
-import threading
 from dataclasses import replace
 
 import jax
@@ -22,6 +22,7 @@ from mqc_jax.config import Config, TrainConfig
 from mqc_jax.run import load_run, new_model, read_metrics, write_run_head
 from mqc_jax.training import loop, train
 from mqc_jax.training.optimizer import make_optimizer
+from mqc_jax.training.signals import StopRequest
 from mqc_jax.training.step import Batch, cross_entropy, first_state
 from mqc_jax.training.validate import predictions, validation_loss
 
@@ -208,17 +209,29 @@ def test_a_metrics_line_cut_short_by_a_crash_does_not_block_the_run(panel, tmp_p
         read_metrics(tmp_path / "r")
 
 
-def test_a_second_signal_acts_at_once():
-    from mqc_jax.training.signals import StopRequest
+def test_a_first_signal_asks_and_the_handlers_before_come_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with StopRequest() as stop:
+            assert not stop.agreed()
+            os.kill(os.getpid(), number)
+            assert stop.agreed()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
-    before = signal.getsignal(signal.SIGINT)
-    with StopRequest() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.requested
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            threading.Event().wait(1)
-    assert signal.getsignal(signal.SIGINT) == before
+
+def test_a_resume_holds_one_state_at_a_time(panel, tmp_path, monkeypatch):
+    wide = replace(TINY, model=replace(TINY.model, n_embd=72), train=replace(TINY.train, num_epochs=1))
+    fit(wide, panel, tmp_path / "r")
+    real, there = Checkpoints.restore, []
+
+    def restore(self, *args):
+        gc.collect()
+        there.extend(array for array in jax.live_arrays() if 72 in array.shape)
+        return real(self, *args)
+
+    monkeypatch.setattr(Checkpoints, "restore", restore)
+    fit(wide, panel, tmp_path / "r", resume=True)
+    assert not there
 
 
 def test_one_step_is_adamw_on_the_clipped_gradient(panel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,10 @@ from data_pipeline.errors import BadInput, NumericFailure, OutOfResources, Stopp
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config, TrainConfig
 from mqc_jax.model import count_parameters
-from mqc_jax.run import what_it_is
+from mqc_jax.run import Run, what_it_is
 from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
 from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
-from mqc_jax.training.distributed import at_first, is_first
+from mqc_jax.training.distributed import at_first, is_first, together
 from mqc_jax.training.flops import train_flops_per_token
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
@@ -79,6 +79,7 @@ def train(
     settings = {name: value for name, value in vars(config.train).items() if name != "mesh"}
     about = {"train": settings, **what_it_is(config, dataset.tokenizer, dataset.manifest)}
     with (
+        together(out),
         _enough_memory(config.train, out),
         _open_checkpoints(out / "checkpoints", about, console) as checkpoints,
         StopRequest() as stop,
@@ -151,11 +152,8 @@ class Sitting:
         self.key = put_whole(dropout_key(self.settings.seed), self.mesh)
         self.progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
         self.done = at_first(lambda: checkpoints.latest or 0) if resume else 0
-        bases = [] if self.done else open_bases(config, dataset)
-        self.state = first_state(first_model(config, dataset, bases, self.settings.seed), self.settings, self.tx)
-        if self.done:
-            self._restore(allow_inexact)
-        self.progress["computed"] = self._how_computed()
+        self.state = self._restored(allow_inexact) if self.done else self._fresh(open_bases(config, dataset))
+        self.progress["computed"] = self._how_computed(self.state)
         self.state = shard_state(self.state, self.mesh)
         self.n_parameters = count_parameters(self.state.model)
         self.token_flops = train_flops_per_token(config.model, self.n_parameters)
@@ -168,7 +166,7 @@ class Sitting:
         late, first = None, self.done
         while self.done < self.total and not self.progress["finished"]:
             n_steps = min(self.at_once, self.per_epoch - self.done % self.per_epoch)
-            if profile and is_first() and self.done > first:  # the first ones compile
+            if profile and self.done > first:  # the first ones compile
                 new, profile = self._traced(min(n_steps, TRACED)), False
             else:
                 new = self._dispatch(n_steps)
@@ -193,10 +191,13 @@ class Sitting:
         progress = self.progress
         return Summary(self.n_parameters, self.done, progress["seconds"], progress["best"], progress["best_epoch"])
 
-    def _how_computed(self) -> str:
+    def _fresh(self, bases: Sequence[Run]) -> TrainState:
+        return first_state(first_model(self.config, self.dataset, bases, self.settings.seed), self.settings, self.tx)
+
+    def _how_computed(self, state: TrainState) -> str:
         """What decides the last digits of every sum."""
         mesh, kind = self.mesh, jax.devices()[0].device_kind
-        return f"{mesh.size} devices ({describe(mesh)}) of {kind} in {self.state.model.config.dtype}"
+        return f"{mesh.size} devices ({describe(mesh)}) of {kind} in {state.model.config.dtype}"
 
     def _dispatch(self, n_steps: int) -> Dispatched:
         """Ask the device for the next steps."""
@@ -218,7 +219,9 @@ class Sitting:
         return Dispatched(self.done, n_steps, metrics)
 
     def _traced(self, n_steps: int) -> Dispatched:
-        """Ask for some steps and write what the device does meanwhile."""
+        """Ask for some steps; the first process writes what its device does meanwhile."""
+        if not is_first():
+            return self._dispatch(n_steps)
         jax.block_until_ready(self.state.step)
         with jax.profiler.trace(str(self.out / "profile")):
             asked = self._dispatch(n_steps)
@@ -272,11 +275,12 @@ class Sitting:
         trees = readable((self.state.result, _beside_result(self.state)), self.mesh)
         at_first(lambda: self.checkpoints.save(self.done, *trees, self.progress, validation))
 
-    def _restore(self, allow_inexact: bool) -> None:
+    def _restored(self, allow_inexact: bool) -> TrainState:
+        like = jax.eval_shape(lambda: self._fresh([]))  # not one in memory beside that which is read
         result, (last, optimizer, skipped), self.progress = self.checkpoints.restore(
-            self.done, self.state.result, _beside_result(self.state)
+            self.done, like.result, _beside_result(like)
         )
-        there, here = self.progress["computed"], self._how_computed()
+        there, here = self.progress["computed"], self._how_computed(like)
         if there != here and not allow_inexact:
             raise BadInput(
                 f"{self.out}: trained on {there}, not {here}, and sums would differ in the last digits; go on as "
@@ -287,7 +291,7 @@ class Sitting:
             epoch = (self.checkpoints.best or 0) // self.per_epoch if best is not None else 0
             self.progress.update(best=best, best_epoch=epoch)
         model, average = (result, None) if last is None else (last, result)
-        self.state = TrainState(jnp.int32(self.done), skipped, model, optimizer, average)
+        return TrainState(jnp.int32(self.done), skipped, model, optimizer, average)
 
 
 def _beside_result(state: TrainState) -> Any:

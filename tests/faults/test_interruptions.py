@@ -68,6 +68,32 @@ def test_a_killed_run_resumes_to_the_same_end(tmp_path, unbroken):
     assert fingerprint(tmp_path / "r") == unbroken
 
 
+ENDLESS = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+import jax
+from mqc_jax.cli import run_script
+from mqc_jax.training import loop
+def validate(*args, **kwargs):  # the main thread is with the device, and hears nothing
+    print("validating", flush=True)
+    jax.block_until_ready(jax.jit(lambda: jax.lax.while_loop(lambda n: n >= 0, lambda n: n // 2, 1))())
+loop.validation_loss = validate
+sys.exit(run_script("train", sys.argv[1:]))
+"""
+
+
+def test_a_second_signal_ends_at_once_however_long_a_validation_takes(tmp_path):
+    command = [sys.executable, "-c", ENDLESS, str(ROOT), *TRAIN, "--out", "r"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(process, "validating")
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "error: interrupted; what was saved before is intact\n")
+
+
 LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
