@@ -20,7 +20,8 @@ from data_pipeline.errors import NumericFailure, Stopped
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config, TrainConfig
 from mqc_jax.run import load_run, new_model, read_metrics, write_run_head
-from mqc_jax.training import loop, train
+from mqc_jax.training import check_fit, loop, start, train
+from mqc_jax.training.lock import only_writer
 from mqc_jax.training.optimizer import make_optimizer
 from mqc_jax.training.signals import StopRequest
 from mqc_jax.training.step import Batch, cross_entropy, first_state
@@ -219,6 +220,32 @@ def test_a_first_signal_asks_and_the_handlers_before_come_back():
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_two_trainings_never_write_one_run(panel, tmp_path):
+    write_run_head(tmp_path / "r", TINY, panel.tokenizer, panel.manifest)
+    for _ in range(2):  # it is given back
+        with only_writer(tmp_path / "r"), pytest.raises(BadInput, match="r: another training writes it; wait"):
+            fit(TINY, panel, tmp_path / "r", resume=True)
+    assert not (tmp_path / "r" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "backend, fields, says",
+    [
+        ("cpu", {}, "needs a GPU"),
+        ("gpu", {}, "not float32 and heads of 8; try --dtype bfloat16"),
+        ("gpu", {"dtype": "bfloat16", "n_head": 4, "n_kv_head": 4}, "not bfloat16 and heads of 4"),
+    ],
+)
+def test_a_fused_kernel_that_cannot_be_had_is_refused_in_one_line(panel, monkeypatch, backend, fields, says):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(start, "is_ampere_or_newer", lambda: True)
+    model = replace(TINY.model, attention="cudnn", **fields)
+    with pytest.raises(BadInput, match=f"--attention cudnn .*{says}") as error:
+        check_fit(replace(TINY, model=model), panel)
+    assert "\n" not in str(error.value)
+    check_fit(TINY, panel)
+
+
 def test_a_resume_holds_one_state_at_a_time(panel, tmp_path, monkeypatch):
     wide = replace(TINY, model=replace(TINY.model, n_embd=72), train=replace(TINY.train, num_epochs=1))
     fit(wide, panel, tmp_path / "r")
@@ -279,7 +306,7 @@ def test_a_run_loads_without_anything_but_its_directory(tiny_run):
     assert run.tokenizer.vocab_size == 128
     assert run.manifest["splits"]["train_end"] == "2010-12-31"
     assert {path.name for path in tiny_run.iterdir()} == {
-        "config.json", "tokenizer.json", "manifest.json", "metrics.jsonl", "checkpoints", "dataset",
+        "config.json", "tokenizer.json", "manifest.json", "metrics.jsonl", "checkpoints", "dataset", ".lock",
     }  # fmt: skip
 
 

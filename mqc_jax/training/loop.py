@@ -25,11 +25,12 @@ from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
 from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
 from mqc_jax.training.distributed import at_first, is_first, together
 from mqc_jax.training.flops import train_flops_per_token
+from mqc_jax.training.lock import only_writer
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
 from mqc_jax.training.sharding import describe, make_mesh, put_whole, readable, shard_rows, shard_state
 from mqc_jax.training.signals import StopRequest
-from mqc_jax.training.start import dropout_key, first_model, open_bases
+from mqc_jax.training.start import check_attention, dropout_key, first_model, open_bases
 from mqc_jax.training.step import TrainState, first_state
 from mqc_jax.training.validate import validation_loss
 from mqc_jax.training.writers import open_writers
@@ -65,13 +66,15 @@ def train(
     console: Console,
     allow_inexact: bool = False,
     profile: bool = False,
+    bases: list[Run] | None = None,
 ) -> Summary:
     """Fit a model to the training rows of `dataset` and keep it under `out`.
 
     The run directory's head (config, tokenizer, manifest) is already there. With `resume`, training goes on from the
     newest checkpoint, as if it had never stopped; on devices in another shape, whose sums differ in the last digits,
-    only with `allow_inexact`. With `profile`, a trace of some steps is written to `out`/profile. Where there are
-    several processes, all call this together.
+    only with `allow_inexact`. With `profile`, a trace of some steps is written to `out`/profile. `bases` are the runs
+    to start from where they are open already; it is emptied, for they take memory. Where there are several processes,
+    all call this together.
 
     Raises NumericFailure at a loss that is not finite, Stopped after a signal. `check_fit` says beforehand whether the
     data can train the configuration.
@@ -80,11 +83,13 @@ def train(
     about = {"train": settings, **what_it_is(config, dataset.tokenizer, dataset.manifest)}
     with (
         together(out),
+        _only_writer(out),
         _enough_memory(config.train, out),
         _open_checkpoints(out / "checkpoints", about, console) as checkpoints,
         StopRequest() as stop,
     ):
-        sitting = Sitting(config, dataset, out, checkpoints, resume, allow_inexact)
+        sitting = Sitting(config, dataset, out, checkpoints, resume, allow_inexact, bases)
+        (bases or []).clear()
         if resume:
             how = "already finished at" if sitting.progress["finished"] else "going on from"
             console.print(f"{out}: {how} step {sitting.done} of at most {sitting.total}")
@@ -110,6 +115,14 @@ def _enough_memory(settings: TrainConfig, out: Path) -> Iterator[None]:
         smaller += [f"--batch_size {size // 2}"] if size > 1 else []
         try_ = ", or with ".join(smaller) or "--remat all"
         raise OutOfResources(f"{out}: out of memory in a step of {size} windows; train again with {try_}") from None
+
+
+@contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    """The first process holds the run for all."""
+    with ExitStack() as stack:
+        at_first(lambda: stack.enter_context(only_writer(out)))
+        yield
 
 
 def _open_checkpoints(directory: Path, about: dict[str, Any], console: Console) -> Checkpoints:
@@ -140,6 +153,7 @@ class Sitting:
         checkpoints: Checkpoints,
         resume: bool,
         allow_inexact: bool = False,
+        bases: list[Run] | None = None,
     ):
         self.config, self.settings, self.dataset = config, config.train, dataset
         self.out, self.checkpoints, self.mesh = out, checkpoints, make_mesh(config)
@@ -152,7 +166,10 @@ class Sitting:
         self.key = put_whole(dropout_key(self.settings.seed), self.mesh)
         self.progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
         self.done = at_first(lambda: checkpoints.latest or 0) if resume else 0
-        self.state = self._restored(allow_inexact) if self.done else self._fresh(open_bases(config, dataset))
+        if self.done:
+            self.state = self._restored(allow_inexact)
+        else:
+            self.state = self._fresh(bases or open_bases(config, dataset))
         self.progress["computed"] = self._how_computed(self.state)
         self.state = shard_state(self.state, self.mesh)
         self.n_parameters = count_parameters(self.state.model)
@@ -299,10 +316,12 @@ def _beside_result(state: TrainState) -> Any:
     return None if state.average is None else state.model, state.optimizer, state.skipped
 
 
-def check_fit(config: Config, dataset: TokenDataset) -> None:
-    """Raise BadInput where this data cannot train this configuration."""
+def check_fit(config: Config, dataset: TokenDataset) -> list[Run]:
+    """The runs that it starts from. Raises BadInput where this data cannot train this configuration."""
+    check_attention(config.model)
     dataset.window_starts(config.model.sequence_len)
     if config.train.patience and not len(dataset.rows("validation")):
         raise BadInput("patience needs validation dates, and there are none; try --patience 0")
     bases = open_bases(config, dataset)
     jax.eval_shape(lambda: first_model(config, dataset, bases, seed=0))
+    return bases
