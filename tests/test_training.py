@@ -269,7 +269,7 @@ def test_one_step_is_adamw_on_the_clipped_gradient(panel):
     model = new_model(config, panel.tokenizer, panel.manifest, jax.random.key(0))
     rows = np.arange(200, 200 + 33)[None]
     batch = Batch(jnp.asarray(panel.tokens[rows], jnp.int32), jnp.asarray(panel.market.inputs[rows[:, :-1]]))
-    gradient = jax.grad(lambda m: cross_entropy(m, batch).mean())(model)
+    gradient = jax.jit(jax.grad(lambda m: cross_entropy(m, batch).mean()))(model)
     norm = float(optax.tree.norm(gradient))
     train = TrainConfig(num_epochs=1000, learning_rate=0.1, weight_decay=0.5, max_grad_norm=1e-3)
     tx = make_optimizer(train, 1000)

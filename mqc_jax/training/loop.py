@@ -186,7 +186,7 @@ class Sitting:
             if profile and self.done > first:  # the first ones compile
                 new, profile = self._traced(min(n_steps, TRACED)), False
             else:
-                new = self._dispatch(n_steps)
+                new = self.dispatch(n_steps)
             if late is not None:
                 self._read(late, display)  # while the device works on the new ones
             late, self.done = new, self.done + new.n_steps
@@ -216,32 +216,29 @@ class Sitting:
         mesh, kind = self.mesh, jax.devices()[0].device_kind
         return f"{mesh.size} devices ({describe(mesh)}) of {kind} in {state.model.config.dtype}"
 
-    def _dispatch(self, n_steps: int) -> Dispatched:
+    def dispatch(self, n_steps: int) -> Dispatched:
         """Ask the device for the next steps."""
+        given, static = self.arguments(n_steps)
+        self.state, metrics = take_steps(*given, **static)
+        return Dispatched(self.done, n_steps, metrics)
+
+    def arguments(self, n_steps: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What `take_steps` is called with for the next steps."""
         length, steps = self.config.model.sequence_len, range(self.done, self.done + self.at_once)
         size, seed = self.settings.batch_size, self.settings.seed
         windows = draw_windows(self.dataset, self.starts, length, size, seed=seed, steps=steps)
         table, windows = self.feed(windows, length)
-        self.state, metrics = take_steps(
-            self.state,
-            table,
-            shard_rows(windows, self.mesh, axis=1),
-            self.done,
-            n_steps,
-            self.key,
-            tx=self.tx,
-            config=self.config,
-            mesh=self.mesh,
-        )
-        return Dispatched(self.done, n_steps, metrics)
+        windows = shard_rows(windows, self.mesh, axis=1)
+        given = (self.state, table, windows, self.done, n_steps, self.key)
+        return given, {"tx": self.tx, "config": self.config, "mesh": self.mesh}
 
     def _traced(self, n_steps: int) -> Dispatched:
         """Ask for some steps; the first process writes what its device does meanwhile."""
         if not is_first():
-            return self._dispatch(n_steps)
+            return self.dispatch(n_steps)
         jax.block_until_ready(self.state.step)
         with jax.profiler.trace(str(self.out / "profile")):
-            asked = self._dispatch(n_steps)
+            asked = self.dispatch(n_steps)
             jax.block_until_ready(asked.metrics)
         return asked
 
