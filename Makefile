@@ -37,3 +37,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.time_to_loss
 	$(BIN)/python -m benchmarks.start_up
 	$(BIN)/python -m benchmarks.kill_loop --kills 30
+	$(BIN)/python -m benchmarks.kill_loop --processes 2 --kills 5

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,50 +16,30 @@ import numpy as np
 
 from data_pipeline import TokenDataset
 from mqc_jax.config import Config
-from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
-from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
-from mqc_jax.training.flops import train_flops_per_token
-from mqc_jax.training.optimizer import make_optimizer
-from mqc_jax.training.start import dropout_key, first_model
-from mqc_jax.training.step import first_state
+from mqc_jax.training.dispatch import take_steps
+from mqc_jax.training.loop import Sitting
 
 
-class OurTrainer:
-    """Training from its first weights."""
+class OurTrainer(Sitting):
+    """Training from its first weights, on one device, that saves nothing."""
 
     def __init__(self, config: Config, dataset: TokenDataset):
-        self.config, self.dataset, settings = config, dataset, config.train
-        length = config.model.sequence_len
-        per_epoch = steps_per_epoch(dataset, length, settings.batch_size)
-        self.tx = make_optimizer(settings, per_epoch)
-        model = first_model(config, dataset, [], settings.seed)
-        self.n_parameters = sum(leaf.size for leaf in jax.tree.leaves(model))
-        self.token_flops = train_flops_per_token(config.model, self.n_parameters)
-        self.at_once = min(per_epoch, steps_per_dispatch(self.token_flops * config.tokens_per_step))
-        self.state, self.key = first_state(model, settings, self.tx), dropout_key(settings.seed)
-        self.starts, self.feed = dataset.window_starts(length), Feed(dataset, config.model.inputs)
+        no_checkpoints: Any = None
+        alone = replace(config, train=replace(config.train, mesh="data=1"))
+        super().__init__(alone, dataset, Path(), no_checkpoints, resume=False)
 
     def steps(self, first: int, n: int) -> list[float]:
         """Take n steps from step `first`; their losses before each update, nats."""
         found = []
         for step in range(first, first + n, self.at_once):
-            n_now = min(self.at_once, first + n - step)
-            arguments, static = self._arguments(step, n_now)
-            self.state, metrics = take_steps(*arguments, **static)
-            found.append((n_now, metrics))
-        return [float(loss) for n_now, metrics in found for loss in jax.device_get(metrics)["loss"][:n_now]]
+            self.done = step
+            found.append(self.dispatch(min(self.at_once, first + n - step)))
+        return [float(loss) for one in found for loss in jax.device_get(one.metrics)["loss"][: one.n_steps]]
 
     def compiled(self) -> Any:
         """The program of one dispatch."""
-        arguments, static = self._arguments(0, 1)
-        return take_steps.lower(*arguments, **static).compile()
-
-    def _arguments(self, step: int, n: int) -> tuple[tuple, dict[str, Any]]:
-        length, size, seed = self.config.model.sequence_len, self.config.train.batch_size, self.config.train.seed
-        steps = range(step, step + self.at_once)
-        windows = draw_windows(self.dataset, self.starts, length, size, seed=seed, steps=steps)
-        table, windows = self.feed(windows, length)
-        return (self.state, table, windows, step, n, self.key), {"tx": self.tx, "config": self.config}
+        given, static = self.arguments(1)
+        return take_steps.lower(*given, **static).compile()
 
 
 def peak_bytes(compiled: Any) -> int:

@@ -3,6 +3,7 @@ its interval."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -15,8 +16,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from configs import PRESETS
+
 MAX_FOREIGN = 0.05  # share of the machine's CPU time that others may use in a round
 MIN_ROUNDS = 5
+
+
+def parser(doc: str | None, rounds: int = 10) -> argparse.ArgumentParser:
+    """The flags that all timings of a preset have, under a module's docstring."""
+    made = argparse.ArgumentParser(
+        description=doc, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--config", choices=sorted(PRESETS), default="daily")
+    made.add_argument("--rounds", type=int, default=rounds)
+    made.add_argument("--json", help="write the figures to this file")
+    return made
 
 
 class Ratio(NamedTuple):

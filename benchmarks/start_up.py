@@ -8,7 +8,6 @@ turns; each cold one has an empty cache folder, each warm one has what its cold 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -17,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.processes import compilation_cache, complaint, end, start_training
-from benchmarks.rounds import ratio, report
-from configs import PRESETS
+from benchmarks.rounds import parser, ratio, report
 
 FIRST_STEP = "step "
 
@@ -38,13 +36,8 @@ def first_step(config: str, cwd: Path, cache: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", choices=sorted(PRESETS), default="daily")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", help="write the figures to this file")
-    args = parser.parse_args()
+    flags = parser(__doc__, rounds=5)
+    args = flags.parse_args()
     cold, warm = [], []
     with tempfile.TemporaryDirectory() as folder:
         for r in range(args.rounds):

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.exported import BEST
 from benchmarks.processes import compilation_cache, complaint, end, start_training
-from benchmarks.rounds import interleave, ratio, report, run_worker
+from benchmarks.rounds import interleave, parser, ratio, report, run_worker
 from configs import PRESETS
 from data_pipeline import open_dataset, prepare
 from mqc_jax.config import Config
@@ -33,18 +33,13 @@ TARGET = 4.765  # nats per token; the training histogram of the same tokens scor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", choices=sorted(PRESETS), default="daily")
-    parser.add_argument("--target", type=float, default=TARGET, help="validation loss, nats per token")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--way", help="the rival's way; default: the fastest of all")
-    parser.add_argument("--json", help="write the figures to this file")
-    parser.add_argument("--worker", choices=("plan", "torch"), help=argparse.SUPPRESS)
-    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--place", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    flags = parser(__doc__)
+    flags.add_argument("--target", type=float, default=TARGET, help="validation loss, nats per token")
+    flags.add_argument("--way", help="the rival's way; default: the fastest of all")
+    flags.add_argument("--worker", choices=("plan", "torch"), help=argparse.SUPPRESS)
+    flags.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    flags.add_argument("--place", help=argparse.SUPPRESS)
+    args = flags.parse_args()
     if args.worker == "plan":
         print(json.dumps(plan(args)))
     elif args.worker:

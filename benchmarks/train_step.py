@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.exported import BEST, ORIGINAL
-from benchmarks.rounds import interleave, ratio, report, run_worker
+from benchmarks.rounds import interleave, parser, ratio, report, run_worker
 from configs import PRESETS
 from data_pipeline import open_dataset, prepare
 from mqc_jax.config import Config
@@ -36,23 +36,18 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2}  # nats
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", choices=sorted(PRESETS), default="daily")
-    parser.add_argument("--batch_size", type=int, help="windows per step; default: the preset's")
-    parser.add_argument(
+    flags = parser(__doc__)
+    flags.add_argument("--batch_size", type=int, help="windows per step; default: the preset's")
+    flags.add_argument(
         "--dtype", choices=("float32", "bfloat16"), help="ours; default: the preset's, bfloat16 on a GPU"
     )
-    parser.add_argument("--steps", type=int, default=10, help="steps whose losses are compared, and least timed")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--dropout", action="store_true", help="time with the preset's dropout, in all")
-    parser.add_argument("--json", help="write the figures to this file")
-    parser.add_argument("--worker", choices=("gpu", "plan", *ENGINES), help=argparse.SUPPRESS)
-    parser.add_argument("--place", help=argparse.SUPPRESS)
-    parser.add_argument("--way", choices=(ORIGINAL, *BEST), help="of the best; default: the fastest of all")
-    parser.add_argument("--brief", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    flags.add_argument("--steps", type=int, default=10, help="steps whose losses are compared, and least timed")
+    flags.add_argument("--dropout", action="store_true", help="time with the preset's dropout, in all")
+    flags.add_argument("--worker", choices=("gpu", "plan", *ENGINES), help=argparse.SUPPRESS)
+    flags.add_argument("--place", help=argparse.SUPPRESS)
+    flags.add_argument("--way", choices=(ORIGINAL, *BEST), help="of the best; default: the fastest of all")
+    flags.add_argument("--brief", action="store_true", help=argparse.SUPPRESS)
+    args = flags.parse_args()
     if args.worker == "gpu":
         print(json.dumps({"gpu": has_gpu()}))
     elif args.worker == "plan":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mqc_jax.machine import cpu_features
 
+MOST_BYTES = 2**30
 FOLDER, LEAST_SECONDS = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
@@ -27,12 +28,28 @@ def keep_compiled() -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         safe = _is_ours(folder) and _is_ours(folder.parent)
+        if safe:
+            _bound(folder)
     except OSError:
         return
     if not safe:
         return
     os.environ[FOLDER] = str(folder)
     os.environ.setdefault(LEAST_SECONDS, "0.1")
+
+
+def _bound(folder: Path) -> None:
+    """Delete what was not read for longest, until the rest has at most MOST_BYTES.
+
+    A process that misses a program compiles it. JAX has a bound of its own (`jax_compilation_cache_max_size`), but
+    there a process that is killed while it writes leaves a file that keeps all later ones from being written.
+    """
+    about = [(path, path.stat()) for path in folder.rglob("*") if path.is_file()]
+    total = 0
+    for path, found in sorted(about, key=lambda one: -max(one[1].st_atime, one[1].st_mtime)):
+        total += found.st_size
+        if total > MOST_BYTES:
+            path.unlink(missing_ok=True)
 
 
 def _is_ours(folder: Path) -> bool:

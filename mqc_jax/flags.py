@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import errno
 import io
 import json
 import logging
@@ -20,7 +19,7 @@ import tyro
 from rich.console import Console
 
 from data_pipeline.errors import BadInput, MqcError, OutOfResources
-from data_pipeline.storage import write_json
+from data_pipeline.storage import FULL, write_json
 
 Flags = TypeVar("Flags")
 CONFIG = (tyro.conf.OmitArgPrefixes,)
@@ -114,7 +113,7 @@ def run_command(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = error.errno in FULL
         what = "no space left; free some and run the command again" if full else error.strerror or str(error)
         return _fail(f"{error.filename or 'disk'}: {what}", (OutOfResources if full else BadInput).exit_code)
     except (MemoryError, RuntimeError) as error:

@@ -1,10 +1,13 @@
 """A checkpoint is whole or it is none: damage is noticed, set aside, and never costs the good ones."""
 
+import errno
 import json
 import math
 import re
 import shutil
+import sys
 import threading
+import warnings
 from pathlib import Path
 
 import jax
@@ -294,6 +297,29 @@ def test_a_save_that_fails_in_the_background_is_reported_once_and_costs_nothing(
         monkeypatch.setattr(implementation, place, real)
         checkpoints.save(50, *state(50), {"step": 50})
     assert restored(steps) == (50, 10, [])
+
+
+@pytest.mark.parametrize(
+    "error, kind, says",
+    [
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), OutOfResources, "free disk space .*quota"),
+        (ValueError("RESOURCE_EXHAUSTED: Failed [os_error_code='28']"), OutOfResources, "free disk space .*No space"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), BadInput, "mend that .*Permission denied: 'x'"),
+        (ValueError("PERMISSION_DENIED: Failed [os_error_code='13']"), BadInput, r"mend that .*\(Permission denied\)"),
+        (ValueError("no such handler"), BadInput, "mend that .*no such handler"),
+    ],
+)
+def test_only_a_full_disk_is_told_as_one(steps, monkeypatch, error, kind, says):
+    def fails(*_):
+        raise error
+
+    hook, filters = sys.unraisablehook, list(warnings.filters)
+    with Checkpoints(steps, about=ABOUT) as checkpoints:
+        monkeypatch.setattr(implementation, "write_trees", fails)
+        checkpoints.save(40, *state(40), {"step": 40})
+        with pytest.raises(kind, match=f"step 40 could not be saved.*; {says}"):
+            checkpoints.wait()
+    assert (sys.unraisablehook, warnings.filters) == (hook, filters)
 
 
 def test_a_failed_save_is_raised_on_leaving_unless_something_else_is(tmp_path, monkeypatch):

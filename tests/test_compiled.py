@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+from mqc_jax import compiled
 from mqc_jax.compiled import FOLDER, keep_compiled
 
 
@@ -46,6 +48,18 @@ def test_a_folder_of_the_users_choice_stays(home, monkeypatch):
     keep_compiled()
     assert os.environ[FOLDER] == "/elsewhere"
     assert not list(home.iterdir())
+
+
+def test_what_was_not_read_for_longest_goes_first(home, monkeypatch):
+    monkeypatch.setattr(compiled, "MOST_BYTES", 250)
+    keep_compiled()
+    folder = Path(os.environ.pop(FOLDER))
+    for day, name in enumerate(["oldest", "read since", "newest"], 1):
+        (folder / name).write_bytes(bytes(100))
+        os.utime(folder / name, (day * 86400, day * 86400))
+    os.utime(folder / "read since", (9 * 86400, 2 * 86400))
+    keep_compiled()
+    assert {path.name for path in folder.iterdir()} == {"read since", "newest"}
 
 
 @pytest.mark.slow

@@ -1,10 +1,10 @@
 """Preparing data: the same bytes whoever does the work, all of it or nothing, and nothing invented."""
 
 import errno
+import multiprocessing
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -78,22 +78,19 @@ def test_killed_at_random_moments_a_preparation_leaves_nothing_or_everything(tmp
     """Twenty kills. Whatever is at the place asked for opens and passes every check, and stands in nobody's way."""
     place, rng = tmp_path / "d", random.Random(0)
     source = "synthetic:garch?symbols=30&bars=2000"
-    code = (
-        "import sys; from pathlib import Path; from data_pipeline import DataConfig, prepare; print('go', flush=True)\n"
-    )
-    code += f"prepare(DataConfig({source!r}), Path(sys.argv[1]))"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["data_pipeline", "data_pipeline.build"])
     whole = tmp_path / "whole"
     start = time.perf_counter()
     prepare(DataConfig(source), whole)
     usual = time.perf_counter() - start
     outcomes = set()
     for _ in range(20):
-        child = subprocess.Popen([sys.executable, "-c", code, str(place)], cwd=ROOT, stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(rng.uniform(0, 1.6 * usual))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        child = context.Process(target=prepare, args=(DataConfig(source), place))
+        child.start()
+        child.join(rng.uniform(0, 1.6 * usual))
+        child.kill()
+        child.join()
         outcomes.add(place.exists())
         if place.exists():
             open_dataset(place)

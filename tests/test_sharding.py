@@ -206,6 +206,15 @@ def test_two_processes_give_the_bits_of_two_devices_also_after_a_signal_to_one(t
 
 
 @slow
+def test_a_run_that_is_there_ends_both_with_one_line(tmp_path):
+    (tmp_path / "r").mkdir()
+    processes = together(tmp_path, *TRAIN, "--out", "r")
+    ended = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], ended
+    assert ended == ["error: r exists; go on with it by --resume, or choose another --out\n"] * 2
+
+
+@slow
 def test_a_resume_on_other_devices_is_refused_unless_it_is_allowed(tmp_path, two_devices):
     shutil.copytree(two_devices, tmp_path / "r")
     refused = start(tmp_path, "--resume", "--out", "r")

@@ -1,6 +1,8 @@
 """Training that starts from another run: its weights, what it has seen, what does not fit."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from configs import PRESETS
 from data_pipeline import DataConfig
 from mqc_jax.checkpoint import by_path
 from mqc_jax.cli import main
-from mqc_jax.run import load_run, open_run_dataset
+from mqc_jax.run import load_run, open_run_dataset, read_config
+from mqc_jax.training import loop, start
 from mqc_jax.training.ensemble import Ensemble
 from mqc_jax.training.start import ancestors, first_model, open_bases
 
@@ -126,10 +129,25 @@ def test_pretraining_makes_the_base_and_uses_it_again(tmp_path, monkeypatch, cap
     short = replace(PRESETS["base"], data=DataConfig(MARKET), train=PRESETS["tiny"].train)
     monkeypatch.setitem(PRESETS, "base", short)
     out = tmp_path / "r"
-    train = ["train", *SMALL, "--num_epochs", "1", "--pretrain", "synthetic"]
+    train = ["train", *SMALL, "--num_epochs", "1", "--mesh", "data=1", "--pretrain", "synthetic"]
+    take_steps = loop.take_steps
+
+    def stopping(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return take_steps(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "take_steps", stopping)
+    assert main([*train, "--out", str(out)]) == 143
+    assert "r-base" not in capsys.readouterr().err.partition(";")[2], "no base to resume"
+    assert not out.exists()
+    monkeypatch.setattr(loop, "take_steps", take_steps)
+    loaded, load = [], start.load_run
+    monkeypatch.setattr(start, "load_run", lambda path: loaded.append(path) or load(path))
     assert main([*train, "--out", str(out)]) == 0
+    assert f"{out}-base: going on from step" in capsys.readouterr().out
     config = json.loads((out / "config.json").read_text())
-    assert config["train"]["init_from"] == str(Path(f"{out}-base").resolve())
+    assert [config["train"]["init_from"]] == loaded == [str(Path(f"{out}-base").resolve())]
+    assert read_config(Path(f"{out}-base")).train.mesh == "data=1"
     assert ancestors(out)[0]["source"] == MARKET
     Path(out).rename(tmp_path / "first")
     capsys.readouterr()

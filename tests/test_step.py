@@ -69,7 +69,8 @@ def test_blocks_are_causal_attention(length, groups):
     key, value = (jax.random.normal(k, (2, length, 2, 8)) for k in keys[1:])
 
     def both(way):
-        return jax.value_and_grad(lambda *x: jnp.sum(jnp.sin(causal_attention(*x, way))), (0, 1, 2))(query, key, value)
+        total = jax.jit(jax.value_and_grad(lambda *x: jnp.sum(jnp.sin(causal_attention(*x, way))), (0, 1, 2)))
+        return total(query, key, value)
 
     for a, b in zip(jax.tree.leaves(both("blocks")), jax.tree.leaves(both("xla")), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5)
@@ -144,8 +145,8 @@ def test_muon_makes_the_updates_of_stacked_matrices_orthogonal():
     assert len(chosen) == len(jax.tree.leaves(model.blocks))
     train = TrainConfig(num_epochs=10, optimizer="muon", learning_rate=1.0, weight_decay=0.0, max_grad_norm=1e9)
     tx = make_optimizer(train, 10)
-    gradient = jax.grad(lambda m: cross_entropy(m, a_batch(TINY)).mean())(model)
-    update, _ = tx.update(gradient, tx.init(model), model)
+    gradient = jax.jit(jax.grad(lambda m: cross_entropy(m, a_batch(TINY)).mean()))(model)
+    update, _ = jax.jit(tx.update)(gradient, tx.init(model), model)
     for layer in range(TINY.n_layer):
         size = np.linalg.svd(np.asarray(update.blocks.mlp.fc[...][layer]), compute_uv=False)
         assert size.min() > 0.5 * size.max(), "an orthogonal matrix has equal singular values"

@@ -80,6 +80,8 @@ def test_finished_runs_are_used_again_and_more_depths_are_added(copied, monkeypa
     assert set(trained) == {3}
     assert {path: path.read_bytes() for path in before} == before
     assert [run["depth"] for run in json.loads(Path("s.json").read_text())["runs"]] == [1, 3]
+    record = json.loads((out / "sweep.json").read_text())
+    assert [run["depth"] for run in record["runs"]] == [int(depth) for depth in record["asked"]] == [1, 2, 3]
     printed = capsys.readouterr().out
     assert "already finished" in printed
     rows = [line.split() for line in printed.splitlines() if line[:5].strip().isdecimal()]

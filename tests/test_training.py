@@ -1,10 +1,10 @@
 """Training learns, repeats itself, resumes as if never stopped, and stops before it does harm."""
 
+import gc
 import json
 import os
 import shutil
 import signal
-import threading
 from dataclasses import replace
 
 import jax
@@ -20,8 +20,10 @@ from data_pipeline.errors import NumericFailure, Stopped
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config, TrainConfig
 from mqc_jax.run import load_run, new_model, read_metrics, write_run_head
-from mqc_jax.training import loop, train
+from mqc_jax.training import check_fit, loop, start, train
+from mqc_jax.training.lock import only_writer
 from mqc_jax.training.optimizer import make_optimizer
+from mqc_jax.training.signals import StopRequest
 from mqc_jax.training.step import Batch, cross_entropy, first_state
 from mqc_jax.training.validate import predictions, validation_loss
 
@@ -208,17 +210,55 @@ def test_a_metrics_line_cut_short_by_a_crash_does_not_block_the_run(panel, tmp_p
         read_metrics(tmp_path / "r")
 
 
-def test_a_second_signal_acts_at_once():
-    from mqc_jax.training.signals import StopRequest
+def test_a_first_signal_asks_and_the_handlers_before_come_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with StopRequest() as stop:
+            assert not stop.agreed()
+            os.kill(os.getpid(), number)
+            assert stop.agreed()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
-    before = signal.getsignal(signal.SIGINT)
-    with StopRequest() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.requested
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            threading.Event().wait(1)
-    assert signal.getsignal(signal.SIGINT) == before
+
+def test_two_trainings_never_write_one_run(panel, tmp_path):
+    write_run_head(tmp_path / "r", TINY, panel.tokenizer, panel.manifest)
+    for _ in range(2):  # it is given back
+        with only_writer(tmp_path / "r"), pytest.raises(BadInput, match="r: another training writes it; wait"):
+            fit(TINY, panel, tmp_path / "r", resume=True)
+    assert not (tmp_path / "r" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "backend, fields, says",
+    [
+        ("cpu", {}, "needs a GPU"),
+        ("gpu", {}, "not float32 and heads of 8; try --dtype bfloat16"),
+        ("gpu", {"dtype": "bfloat16", "n_head": 4, "n_kv_head": 4}, "not bfloat16 and heads of 4"),
+    ],
+)
+def test_a_fused_kernel_that_cannot_be_had_is_refused_in_one_line(panel, monkeypatch, backend, fields, says):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(start, "is_ampere_or_newer", lambda: True)
+    model = replace(TINY.model, attention="cudnn", **fields)
+    with pytest.raises(BadInput, match=f"--attention cudnn .*{says}") as error:
+        check_fit(replace(TINY, model=model), panel)
+    assert "\n" not in str(error.value)
+    check_fit(TINY, panel)
+
+
+def test_a_resume_holds_one_state_at_a_time(panel, tmp_path, monkeypatch):
+    wide = replace(TINY, model=replace(TINY.model, n_embd=72), train=replace(TINY.train, num_epochs=1))
+    fit(wide, panel, tmp_path / "r")
+    real, there = Checkpoints.restore, []
+
+    def restore(self, *args):
+        gc.collect()
+        there.extend(array for array in jax.live_arrays() if 72 in array.shape)
+        return real(self, *args)
+
+    monkeypatch.setattr(Checkpoints, "restore", restore)
+    fit(wide, panel, tmp_path / "r", resume=True)
+    assert not there
 
 
 def test_one_step_is_adamw_on_the_clipped_gradient(panel):
@@ -229,7 +269,7 @@ def test_one_step_is_adamw_on_the_clipped_gradient(panel):
     model = new_model(config, panel.tokenizer, panel.manifest, jax.random.key(0))
     rows = np.arange(200, 200 + 33)[None]
     batch = Batch(jnp.asarray(panel.tokens[rows], jnp.int32), jnp.asarray(panel.market.inputs[rows[:, :-1]]))
-    gradient = jax.grad(lambda m: cross_entropy(m, batch).mean())(model)
+    gradient = jax.jit(jax.grad(lambda m: cross_entropy(m, batch).mean()))(model)
     norm = float(optax.tree.norm(gradient))
     train = TrainConfig(num_epochs=1000, learning_rate=0.1, weight_decay=0.5, max_grad_norm=1e-3)
     tx = make_optimizer(train, 1000)
@@ -266,7 +306,7 @@ def test_a_run_loads_without_anything_but_its_directory(tiny_run):
     assert run.tokenizer.vocab_size == 128
     assert run.manifest["splits"]["train_end"] == "2010-12-31"
     assert {path.name for path in tiny_run.iterdir()} == {
-        "config.json", "tokenizer.json", "manifest.json", "metrics.jsonl", "checkpoints", "dataset",
+        "config.json", "tokenizer.json", "manifest.json", "metrics.jsonl", "checkpoints", "dataset", ".lock",
     }  # fmt: skip
 
 

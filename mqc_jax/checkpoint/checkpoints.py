@@ -9,6 +9,7 @@ A step is written and sealed in `partial`, then moved: what stands under its num
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import shutil
@@ -20,12 +21,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from data_pipeline.errors import BadInput, DamagedData, OutOfResources
+from data_pipeline.errors import BadInput, DamagedData, MqcError
 from data_pipeline.storage import move, sync
 from mqc_jax.checkpoint.differences import differences, in_words
 from mqc_jax.checkpoint.seal import write_seal
 from mqc_jax.checkpoint.steps import best_step, find_good_steps, find_steps, latest_step, quarantine, verify
-from mqc_jax.checkpoint.trees import host_copy, read_trees, read_values, reason, write_trees
+from mqc_jax.checkpoint.trees import (
+    WriteFailure,
+    host_copy,
+    one_complaint,
+    read_trees,
+    read_values,
+    write_failure,
+    write_trees,
+)
 
 Tree = TypeVar("Tree")
 
@@ -78,7 +87,7 @@ class Checkpoints:
         """Wait for the save under way; its failure is raised unless another one is already on its way."""
         try:
             self.wait()
-        except OutOfResources:
+        except MqcError:
             if kind is None:
                 raise
         finally:
@@ -118,7 +127,8 @@ class Checkpoints:
     def wait(self) -> int | None:
         """Block until what was handed to `save` is durable; step of the newest checkpoint.
 
-        Raises OutOfResources, once, when it could not be written; what was saved before stays.
+        Raises, once, OutOfResources when the disk was full, or BadInput when it could not be written for another
+        reason; what was saved before stays.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -126,8 +136,15 @@ class Checkpoints:
         return self.latest
 
     def _write(self, trees: dict[str, Any], values: dict[str, Any], note: dict[str, Any]) -> None:
-        step, report = note["step"], sys.unraisablehook
-        sys.unraisablehook = lambda _: None  # TensorStore's threads would each print their failed write
+        with one_complaint():
+            failure = self._try_to_write(trees, values, note)
+            if failure:
+                self._remove_partial()
+                failed = f"{self.directory}: step {note['step']} could not be saved, the ones before it are intact"
+                raise failure.kind(f"{failed}; {failure.mend} and go on with --resume ({failure.reason})")
+
+    def _try_to_write(self, trees: dict[str, Any], values: dict[str, Any], note: dict[str, Any]) -> WriteFailure | None:
+        step = note["step"]
         try:
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)
@@ -138,14 +155,9 @@ class Checkpoints:
             self._put_in_place(written, step)
             self._losses = {**self._losses, step: note["validation_loss"]}
             self._delete_old()
-        except (ValueError, OSError) as error:  # TensorStore reports a full disk as ValueError
-            self._remove_partial()
-            raise OutOfResources(
-                f"{self.directory}: step {step} could not be saved, the ones before it are intact; free disk space and "
-                f"go on with --resume ({reason(error)})"
-            ) from None
-        finally:
-            sys.unraisablehook = report
+        except (ValueError, OSError) as error:
+            return write_failure(error)
+        return None
 
     def _put_in_place(self, written: Path, step: int) -> None:
         if self._path(step).exists():
@@ -163,7 +175,9 @@ class Checkpoints:
 
     def _remove_partial(self) -> None:
         """Give the disk back what a failed save took, once its writers have stopped."""
-        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            gc.collect()  # the error and what it held
         for _ in range(10):
             shutil.rmtree(self._partial, ignore_errors=True)
             time.sleep(0.05)

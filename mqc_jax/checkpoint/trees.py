@@ -7,15 +7,21 @@ them. Nothing is pickled.
 from __future__ import annotations
 
 import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from data_pipeline.errors import DamagedData
+from data_pipeline.errors import BadInput, DamagedData, MqcError, OutOfResources
+from data_pipeline.storage import FULL
 from mqc_jax.checkpoint.differences import differences, in_words
 
 
@@ -41,11 +47,45 @@ def host_copy(tree: Any) -> dict[str, np.ndarray]:
 
 
 def write_trees(directory: Path, trees: dict[str, dict[str, Any]], values: dict[str, Any]) -> None:
-    """Write leaves by path, and JSON values, each under its name. Raises ValueError or OSError on a full disk."""
+    """Write leaves by path, and JSON values, each under its name. Raises ValueError or OSError: see `write_failure`."""
     items: dict[str, Any] = {name: ocp.args.StandardSave(leaves) for name, leaves in trees.items()}
     items |= {name: ocp.args.JsonSave(value) for name, value in values.items()}
     with _orbax() as orbax:
         orbax.save(directory.resolve(), args=ocp.args.Composite(**items))
+
+
+@contextmanager
+def one_complaint() -> Iterator[None]:
+    """When a write fails, each of TensorStore's threads would print, a little later, that nobody waits for it."""
+    report = sys.unraisablehook
+
+    def others(found: Any) -> None:
+        if str(found.exc_value) != "Event loop is closed":
+            report(found)
+
+    sys.unraisablehook = others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+
+
+class WriteFailure(NamedTuple):
+    """What an error while writing means to the user."""
+
+    kind: type[MqcError]
+    reason: str
+    mend: str
+
+
+def write_failure(error: Exception) -> WriteFailure:
+    """A full disk, or what it is; TensorStore gives the system's number in a text."""
+    told = re.search(r"os_error_code='(\d+)'", str(error))
+    number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+    why = os.strerror(int(told[1])) if told else reason(error)
+    if number in FULL:
+        return WriteFailure(OutOfResources, why, "free disk space")
+    return WriteFailure(BadInput, why, "mend that")
 
 
 def read_values(directory: Path, names: list[str]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def run(flags: Sweep, console: Console) -> dict[str, Any]:
     """Train what is missing, tabulate, draw."""
     from mqc_jax.training.curves import compute_chart
 
-    asked = _record(flags)
+    asked, before = _record(flags)
     runs, curves = [], []
     for depth, config in flags.asked.items():
         place = flags.out / f"depth-{depth}"
@@ -90,7 +90,8 @@ def run(flags: Sweep, console: Console) -> dict[str, Any]:
         figures, flops, curve = _run(place, flags, config, console)
         runs.append({"depth": depth, "width": config.model.n_embd} | figures)
         curves.append((depth, flops, curve))
-        write_json(flags.out / RECORD, {"asked": asked, "runs": runs})
+        known = {run["depth"]: run for run in [*before, *runs]}
+        write_json(flags.out / RECORD, {"asked": asked, "runs": [known[depth] for depth in sorted(known)]})
     console.print("")
     _print(runs, console)
     console.print(f"the figures: {flags.out / RECORD}")
@@ -103,8 +104,11 @@ def run(flags: Sweep, console: Console) -> dict[str, Any]:
     return {"out": str(flags.out), "runs": runs}
 
 
-def _record(flags: Sweep) -> dict[str, Any]:
-    """What was asked of each depth, now and before, once it is on disk. Raises BadInput where that differs."""
+def _record(flags: Sweep) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What was asked of each depth, now and before, once it is on disk, and what came of it before.
+
+    Raises BadInput where a depth was asked for otherwise.
+    """
     file = flags.out / RECORD
     before = read_json(file) if file.is_file() else {"asked": {}, "runs": []}
     now = {str(depth): config.to_json() for depth, config in flags.asked.items()}
@@ -122,7 +126,7 @@ def _record(flags: Sweep) -> dict[str, Any]:
     flags.out.mkdir(parents=True, exist_ok=True)
     asked = before["asked"] | now
     write_json(file, {"asked": asked, "runs": before["runs"]})
-    return asked
+    return asked, before["runs"]
 
 
 def _run(place: Path, flags: Sweep, config: Config, console: Console) -> tuple[dict[str, Any], int, Curve]:

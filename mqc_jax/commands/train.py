@@ -13,14 +13,14 @@ from rich.console import Console
 from configs import PRESETS
 from data_pipeline import TokenDataset, prepare
 from data_pipeline.dataset import is_dataset
-from data_pipeline.errors import BadInput
+from data_pipeline.errors import BadInput, Stopped
 from data_pipeline.storage import new_directory
 from data_pipeline.tokenizers import ReturnTokenizer, TokenIds
 from mqc_jax.commands.contents import contents
 from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 from mqc_jax.depth import at_depth, overfit_warning
 from mqc_jax.flags import parse
-from mqc_jax.run import new_model, open_run_dataset, read_config, write_run_head
+from mqc_jax.run import Run, new_model, open_run_dataset, read_config, write_run_head
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     from mqc_jax.training import train
     from mqc_jax.training.distributed import at_first, initialize, is_first
     from mqc_jax.training.sharding import make_mesh
+    from mqc_jax.training.start import check_attention
     from mqc_jax.training.writers import check_writers
 
     config = Config(flags.model, flags.data, flags.train)
@@ -118,10 +119,11 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     elif (flags.num_processes, flags.process_id) != (None, None):
         raise BadInput("--num_processes and --process_id need --coordinator host:port of the first process")
     make_mesh(config)  # says at once what does not fit
+    check_attention(config.model)
     check_writers(config.train.writers)
-    out = Path(flags.out or "")
+    out, bases = Path(flags.out or ""), []
     if not flags.resume:
-        out = Path(at_first(lambda: str(_begin(flags, config, console))))
+        out = Path(at_first(lambda: str(_begin(flags, config, console, bases))))
         config = read_config(out)
     dataset = open_run_dataset(out, config)
     console.print(f"{config.data.data}: {contents(dataset)}")
@@ -133,6 +135,7 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
         console=console,
         allow_inexact=flags.allow_inexact,
         profile=flags.profile,
+        bases=bases,
     )
     if not is_first():
         return {}
@@ -159,16 +162,20 @@ def _pretrained(flags: TrainFlags, config: Config, dataset: TokenDataset, out: P
         raise BadInput(f"--pretrain needs tokens of returns, not {dataset.tokenizer.kind}; leave it out")
     start = PRESETS["base"]
     model = replace(config.model, dropout=start.model.dropout, n_special=0)
-    train = replace(start.train, seed=config.train.seed)
+    shared = {name: getattr(config.train, name) for name in ("mesh", "log_to")}
+    train = replace(start.train, seed=config.train.seed, **shared)
     cut = {name: getattr(config.data, name) for name in ("tokenizer", "signal", "clock", "ranges")}
     data = replace(start.data, special_tokens=config.model.n_special > 0, **cut)
     if out.exists():
         there = read_config(out)
-        if replace(there.model, n_special=0) != model or there.train != train:
+        if replace(there.model, n_special=0) != model or replace(there.train, **shared) != train:
             raise BadInput(f"{out} was trained for another network; move it away, or choose another --out")
         model, data = there.model, there.data
-    base = replace(flags, out=str(out), pretrain="none", resume=out.exists(), model=model, data=data, train=train)
-    run(base, console)
+    base = replace(flags, out=str(out), pretrain="none", profile=False, resume=out.exists())
+    try:
+        run(replace(base, model=model, data=data, train=train), console)
+    except Stopped as stop:
+        raise Stopped(f"{str(stop).partition('; ')[0]}; the same command goes on with it") from None
     return str(out.resolve())
 
 
@@ -184,10 +191,13 @@ def _new_directory(flags: TrainFlags, console: Console) -> Path:
     return free
 
 
-def _begin(flags: TrainFlags, config: Config, console: Console) -> Path:
-    """Prepare the data, check that model and data fit, and write the head of a new run: all of it or nothing."""
+def _begin(flags: TrainFlags, config: Config, console: Console, bases: list[Run]) -> Path:
+    """Prepare the data, check that model and data fit, and write the head of a new run: all of it or nothing.
+
+    `bases` is filled with the runs that it starts from.
+    """
     from mqc_jax.training import check_fit
-    from mqc_jax.training.start import base_paths, open_bases, write_ancestors
+    from mqc_jax.training.start import base_paths, write_ancestors
 
     if config.train.init_from is not None:  # found again from any folder
         found = ",".join(str(Path(path).resolve()) for path in base_paths(config.train.init_from))
@@ -199,12 +209,12 @@ def _begin(flags: TrainFlags, config: Config, console: Console) -> Path:
         if flags.pretrain == "synthetic":
             base = _pretrained(flags, config, dataset, Path(f"{out}-base"), console)
             config = replace(config, train=replace(config.train, init_from=base))
-        check_fit(config, dataset)
+        bases += check_fit(config, dataset)
         warning = overfit_warning(config, PRESETS[flags.config], dataset.count("train"), _counter(dataset))
         if warning is not None:
             console.print(warning)
         write_run_head(partial, config, dataset.tokenizer, dataset.manifest)
-        write_ancestors(partial, open_bases(config, dataset), config.train.init_from)
+        write_ancestors(partial, bases, config.train.init_from)
     return out
 
 

@@ -6,16 +6,21 @@ The first of them prints and writes; what it alone does may fail, and then fails
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import jax
-from jax._src.distributed import global_state  # the key-value store: it waits for hours, collectives on a CPU do not
+from jax._src.distributed import global_state  # there is no public name for its key-value store
 
-from data_pipeline.errors import BadInput, MqcError
+from data_pipeline.errors import BadInput, MqcError, OutOfResources
 
-HOURS = 24
+PATIENCE = 500  # milliseconds
 LOOPBACK = ("127.0.0.1", "localhost")
 _turns = count()
 
@@ -27,6 +32,7 @@ def initialize(coordinator: str, num_processes: int | None, process_id: int | No
     Raises BadInput.
     """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM, and a second one in vain
     by_hand: dict[str, Any] = {}
     if coordinator == "auto" and (num_processes, process_id) != (None, None):
         raise BadInput("--coordinator auto finds the processes by itself; leave out --num_processes and --process_id")
@@ -60,10 +66,9 @@ def at_first(work: Callable[[], Any]) -> Any:
     """
     if jax.process_count() == 1:
         return work()
-    place, store = f"mqc/{next(_turns)}", global_state.client
-    assert store is not None
+    place = f"mqc/{next(_turns)}"
     if not is_first():
-        told = json.loads(store.blocking_key_value_get(place, HOURS * 3_600_000))
+        told = json.loads(_wait_for(place))
         if "error" in told:
             error = MqcError(told["error"])
             error.exit_code = told["exit_code"]
@@ -71,9 +76,47 @@ def at_first(work: Callable[[], Any]) -> Any:
         return told["found"]
     try:
         found = work()
-        store.key_value_set(place, json.dumps({"found": found}))
+        _store().key_value_set(place, json.dumps({"found": found}))
         return found
     except Exception as error:
-        code = error.exit_code if isinstance(error, MqcError) else 1
-        store.key_value_set(place, json.dumps({"error": f"the first process: {error}", "exit_code": code}))
+        known = isinstance(error, MqcError)
+        told = {"error": str(error) if known else f"the first process failed: {error}"}
+        _store().key_value_set(place, json.dumps(told | {"exit_code": error.exit_code if known else 1}))
         raise
+
+
+def earliest(name: str, number: int | None) -> float:
+    """The least number that a process has given under this name so far; infinity where none has."""
+    folder, store = f"mqc/{name}/", _store()
+    if number is not None:
+        store.key_value_set(f"{folder}{jax.process_index()}", str(number), allow_overwrite=True)
+    return min((int(value) for _, value in store.key_value_dir_get(folder)), default=math.inf)
+
+
+@contextmanager
+def together(out: Path) -> Iterator[None]:
+    """End at once where another process is gone: to leave in order is to wait for it."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        why = str(error).splitlines()[0][:200]
+        print(f"error: another process is gone ({why}); start all again with --resume --out {out}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(OutOfResources.exit_code)
+
+
+def _wait_for(place: str) -> str:
+    """What the first process puts there, however long it takes; Ctrl-C is heard meanwhile."""
+    while True:
+        try:
+            return _store().blocking_key_value_get(place, PATIENCE)
+        except jax.errors.JaxRuntimeError as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise
+
+
+def _store() -> Any:
+    """The key-value store of the first process: it can be waited for, which collectives on a CPU cannot, for hours."""
+    return global_state.client

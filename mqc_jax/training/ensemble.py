@@ -20,10 +20,11 @@ from data_pipeline.dataset import Split, TokenDataset
 from data_pipeline.errors import NumericFailure
 from mqc_jax.config import Config
 from mqc_jax.model import GPT
-from mqc_jax.training.batches import Feed, Table, Windows, draw_windows, read_windows, steps_per_epoch
+from mqc_jax.training.batches import Feed, Table, Windows, draw_windows, steps_per_epoch
+from mqc_jax.training.dispatch import take_steps
 from mqc_jax.training.optimizer import make_optimizer
 from mqc_jax.training.start import dropout_key, first_model, open_bases
-from mqc_jax.training.step import Batch, TrainState, first_state, take_step
+from mqc_jax.training.step import Batch, TrainState, first_state
 from mqc_jax.training.validate import scoring_batches
 
 STEPS_AT_ONCE = 20  # in one dispatch
@@ -52,12 +53,13 @@ class Ensemble:
         """Take that many more steps; the members' losses, (n_steps, K), nats. Raises NumericFailure at a NaN."""
         losses = []
         for first in range(self.done, self.done + n_steps, STEPS_AT_ONCE):
-            steps = range(first, min(first + STEPS_AT_ONCE, self.done + n_steps))
-            table, windows_SKB = self._feed(self._windows(steps), self.config.model.sequence_len)
-            self._state, loss_SK = _advance(
-                self._state, table, windows_SKB, self._key_K, tx=self._tx, config=self.config
+            n = min(STEPS_AT_ONCE, self.done + n_steps - first)
+            windows_KSB = self._windows(range(first, first + STEPS_AT_ONCE))
+            table, windows_KSB = self._feed(windows_KSB, self.config.model.sequence_len)
+            self._state, loss_KS = _advance(
+                self._state, table, windows_KSB, first, n, self._key_K, tx=self._tx, config=self.config
             )
-            losses.append(np.asarray(loss_SK))
+            losses.append(np.asarray(loss_KS)[:, :n].T)
         self.done += n_steps
         found = np.concatenate(losses)
         taken = np.asarray(self._state.step)
@@ -69,31 +71,29 @@ class Ensemble:
         return found
 
     def _windows(self, steps: Sequence[int]) -> Windows:
-        """Stacked to (S, K, B)."""
+        """Stacked to (K, S, B)."""
         length, size = self.config.model.sequence_len, self.config.train.batch_size
         drawn = [draw_windows(self.dataset, self._starts, length, size, seed=seed, steps=steps) for seed in self.seeds]
-        return jax.tree.map(lambda *members: np.stack(members, axis=1), *drawn)
+        return jax.tree.map(lambda *members: np.stack(members), *drawn)
 
 
 @partial(jax.jit, static_argnames=("tx", "config"), donate_argnames="state")
 def _advance(
     state: TrainState,
     table: Table,
-    windows_SKB: Windows,
+    windows_KSB: Windows,
+    first: Array | int,
+    n_steps: Array | int,
     key_K: Array,
     *,
     tx: optax.GradientTransformation,
     config: Config,
 ) -> tuple[TrainState, Array]:
-    def of_member(state: TrainState, windows_B: Windows, key: Array) -> tuple[TrainState, Array]:
-        batch = read_windows(table, windows_B, config.model)
-        state, metrics = take_step(state, batch, key, tx=tx, config=config.train)
+    def of_member(state: TrainState, windows_SB: Windows, key: Array) -> tuple[TrainState, Array]:
+        state, metrics = take_steps(state, table, windows_SB, first, n_steps, key, tx=tx, config=config)
         return state, metrics["loss"]
 
-    def step(state: TrainState, windows_KB: Windows) -> tuple[TrainState, Array]:
-        return jax.vmap(of_member)(state, windows_KB, key_K)
-
-    return jax.lax.scan(step, state, windows_SKB)
+    return jax.vmap(of_member)(state, windows_KSB, key_K)
 
 
 def pooled_probabilities(members: GPT, dataset: TokenDataset, split: Split) -> tuple[np.ndarray, np.ndarray]:

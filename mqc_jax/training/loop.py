@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,17 @@ from data_pipeline.errors import BadInput, NumericFailure, OutOfResources, Stopp
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.config import Config, TrainConfig
 from mqc_jax.model import count_parameters
-from mqc_jax.run import what_it_is
+from mqc_jax.run import Run, what_it_is
 from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
 from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
-from mqc_jax.training.distributed import at_first, is_first
+from mqc_jax.training.distributed import at_first, is_first, together
 from mqc_jax.training.flops import train_flops_per_token
+from mqc_jax.training.lock import only_writer
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
 from mqc_jax.training.sharding import describe, make_mesh, put_whole, readable, shard_rows, shard_state
 from mqc_jax.training.signals import StopRequest
-from mqc_jax.training.start import dropout_key, first_model, open_bases
+from mqc_jax.training.start import check_attention, dropout_key, first_model, open_bases
 from mqc_jax.training.step import TrainState, first_state
 from mqc_jax.training.validate import validation_loss
 from mqc_jax.training.writers import open_writers
@@ -65,13 +66,15 @@ def train(
     console: Console,
     allow_inexact: bool = False,
     profile: bool = False,
+    bases: list[Run] | None = None,
 ) -> Summary:
     """Fit a model to the training rows of `dataset` and keep it under `out`.
 
     The run directory's head (config, tokenizer, manifest) is already there. With `resume`, training goes on from the
     newest checkpoint, as if it had never stopped; on devices in another shape, whose sums differ in the last digits,
-    only with `allow_inexact`. With `profile`, a trace of some steps is written to `out`/profile. Where there are
-    several processes, all call this together.
+    only with `allow_inexact`. With `profile`, a trace of some steps is written to `out`/profile. `bases` are the runs
+    to start from where they are open already; it is emptied, for they take memory. Where there are several processes,
+    all call this together.
 
     Raises NumericFailure at a loss that is not finite, Stopped after a signal. `check_fit` says beforehand whether the
     data can train the configuration.
@@ -79,11 +82,14 @@ def train(
     settings = {name: value for name, value in vars(config.train).items() if name != "mesh"}
     about = {"train": settings, **what_it_is(config, dataset.tokenizer, dataset.manifest)}
     with (
+        together(out),
+        _only_writer(out),
         _enough_memory(config.train, out),
         _open_checkpoints(out / "checkpoints", about, console) as checkpoints,
         StopRequest() as stop,
     ):
-        sitting = Sitting(config, dataset, out, checkpoints, resume, allow_inexact)
+        sitting = Sitting(config, dataset, out, checkpoints, resume, allow_inexact, bases)
+        (bases or []).clear()
         if resume:
             how = "already finished at" if sitting.progress["finished"] else "going on from"
             console.print(f"{out}: {how} step {sitting.done} of at most {sitting.total}")
@@ -109,6 +115,14 @@ def _enough_memory(settings: TrainConfig, out: Path) -> Iterator[None]:
         smaller += [f"--batch_size {size // 2}"] if size > 1 else []
         try_ = ", or with ".join(smaller) or "--remat all"
         raise OutOfResources(f"{out}: out of memory in a step of {size} windows; train again with {try_}") from None
+
+
+@contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    """The first process holds the run for all."""
+    with ExitStack() as stack:
+        at_first(lambda: stack.enter_context(only_writer(out)))
+        yield
 
 
 def _open_checkpoints(directory: Path, about: dict[str, Any], console: Console) -> Checkpoints:
@@ -139,6 +153,7 @@ class Sitting:
         checkpoints: Checkpoints,
         resume: bool,
         allow_inexact: bool = False,
+        bases: list[Run] | None = None,
     ):
         self.config, self.settings, self.dataset = config, config.train, dataset
         self.out, self.checkpoints, self.mesh = out, checkpoints, make_mesh(config)
@@ -151,11 +166,11 @@ class Sitting:
         self.key = put_whole(dropout_key(self.settings.seed), self.mesh)
         self.progress: dict[str, Any] = {"losses": [], "best": None, "best_epoch": 0, "seconds": 0.0, "finished": False}
         self.done = at_first(lambda: checkpoints.latest or 0) if resume else 0
-        bases = [] if self.done else open_bases(config, dataset)
-        self.state = first_state(first_model(config, dataset, bases, self.settings.seed), self.settings, self.tx)
         if self.done:
-            self._restore(allow_inexact)
-        self.progress["computed"] = self._how_computed()
+            self.state = self._restored(allow_inexact)
+        else:
+            self.state = self._fresh(bases or open_bases(config, dataset))
+        self.progress["computed"] = self._how_computed(self.state)
         self.state = shard_state(self.state, self.mesh)
         self.n_parameters = count_parameters(self.state.model)
         self.token_flops = train_flops_per_token(config.model, self.n_parameters)
@@ -168,10 +183,10 @@ class Sitting:
         late, first = None, self.done
         while self.done < self.total and not self.progress["finished"]:
             n_steps = min(self.at_once, self.per_epoch - self.done % self.per_epoch)
-            if profile and is_first() and self.done > first:  # the first ones compile
+            if profile and self.done > first:  # the first ones compile
                 new, profile = self._traced(min(n_steps, TRACED)), False
             else:
-                new = self._dispatch(n_steps)
+                new = self.dispatch(n_steps)
             if late is not None:
                 self._read(late, display)  # while the device works on the new ones
             late, self.done = new, self.done + new.n_steps
@@ -193,35 +208,37 @@ class Sitting:
         progress = self.progress
         return Summary(self.n_parameters, self.done, progress["seconds"], progress["best"], progress["best_epoch"])
 
-    def _how_computed(self) -> str:
+    def _fresh(self, bases: Sequence[Run]) -> TrainState:
+        return first_state(first_model(self.config, self.dataset, bases, self.settings.seed), self.settings, self.tx)
+
+    def _how_computed(self, state: TrainState) -> str:
         """What decides the last digits of every sum."""
         mesh, kind = self.mesh, jax.devices()[0].device_kind
-        return f"{mesh.size} devices ({describe(mesh)}) of {kind} in {self.state.model.config.dtype}"
+        return f"{mesh.size} devices ({describe(mesh)}) of {kind} in {state.model.config.dtype}"
 
-    def _dispatch(self, n_steps: int) -> Dispatched:
+    def dispatch(self, n_steps: int) -> Dispatched:
         """Ask the device for the next steps."""
+        given, static = self.arguments(n_steps)
+        self.state, metrics = take_steps(*given, **static)
+        return Dispatched(self.done, n_steps, metrics)
+
+    def arguments(self, n_steps: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What `take_steps` is called with for the next steps."""
         length, steps = self.config.model.sequence_len, range(self.done, self.done + self.at_once)
         size, seed = self.settings.batch_size, self.settings.seed
         windows = draw_windows(self.dataset, self.starts, length, size, seed=seed, steps=steps)
         table, windows = self.feed(windows, length)
-        self.state, metrics = take_steps(
-            self.state,
-            table,
-            shard_rows(windows, self.mesh, axis=1),
-            self.done,
-            n_steps,
-            self.key,
-            tx=self.tx,
-            config=self.config,
-            mesh=self.mesh,
-        )
-        return Dispatched(self.done, n_steps, metrics)
+        windows = shard_rows(windows, self.mesh, axis=1)
+        given = (self.state, table, windows, self.done, n_steps, self.key)
+        return given, {"tx": self.tx, "config": self.config, "mesh": self.mesh}
 
     def _traced(self, n_steps: int) -> Dispatched:
-        """Ask for some steps and write what the device does meanwhile."""
+        """Ask for some steps; the first process writes what its device does meanwhile."""
+        if not is_first():
+            return self.dispatch(n_steps)
         jax.block_until_ready(self.state.step)
         with jax.profiler.trace(str(self.out / "profile")):
-            asked = self._dispatch(n_steps)
+            asked = self.dispatch(n_steps)
             jax.block_until_ready(asked.metrics)
         return asked
 
@@ -272,11 +289,12 @@ class Sitting:
         trees = readable((self.state.result, _beside_result(self.state)), self.mesh)
         at_first(lambda: self.checkpoints.save(self.done, *trees, self.progress, validation))
 
-    def _restore(self, allow_inexact: bool) -> None:
+    def _restored(self, allow_inexact: bool) -> TrainState:
+        like = jax.eval_shape(lambda: self._fresh([]))  # not one in memory beside that which is read
         result, (last, optimizer, skipped), self.progress = self.checkpoints.restore(
-            self.done, self.state.result, _beside_result(self.state)
+            self.done, like.result, _beside_result(like)
         )
-        there, here = self.progress["computed"], self._how_computed()
+        there, here = self.progress["computed"], self._how_computed(like)
         if there != here and not allow_inexact:
             raise BadInput(
                 f"{self.out}: trained on {there}, not {here}, and sums would differ in the last digits; go on as "
@@ -287,7 +305,7 @@ class Sitting:
             epoch = (self.checkpoints.best or 0) // self.per_epoch if best is not None else 0
             self.progress.update(best=best, best_epoch=epoch)
         model, average = (result, None) if last is None else (last, result)
-        self.state = TrainState(jnp.int32(self.done), skipped, model, optimizer, average)
+        return TrainState(jnp.int32(self.done), skipped, model, optimizer, average)
 
 
 def _beside_result(state: TrainState) -> Any:
@@ -295,10 +313,12 @@ def _beside_result(state: TrainState) -> Any:
     return None if state.average is None else state.model, state.optimizer, state.skipped
 
 
-def check_fit(config: Config, dataset: TokenDataset) -> None:
-    """Raise BadInput where this data cannot train this configuration."""
+def check_fit(config: Config, dataset: TokenDataset) -> list[Run]:
+    """The runs that it starts from. Raises BadInput where this data cannot train this configuration."""
+    check_attention(config.model)
     dataset.window_starts(config.model.sequence_len)
     if config.train.patience and not len(dataset.rows("validation")):
         raise BadInput("patience needs validation dates, and there are none; try --patience 0")
     bases = open_bases(config, dataset)
     jax.eval_shape(lambda: first_model(config, dataset, bases, seed=0))
+    return bases

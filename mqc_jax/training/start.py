@@ -14,8 +14,10 @@ from data_pipeline.dataset import TokenDataset
 from data_pipeline.errors import BadInput
 from data_pipeline.storage import read_json, write_json
 from mqc_jax.checkpoint import by_path
-from mqc_jax.config import Config
+from mqc_jax.config import Config, ModelConfig
 from mqc_jax.model import GPT
+from mqc_jax.model.causal import best_way
+from mqc_jax.model.precision import is_ampere_or_newer, native_precision
 from mqc_jax.run import Run, load_run, new_model
 
 MAY_DIFFER = ("dropout", "dtype", "attention", "unroll", "remat")  # of the network
@@ -67,6 +69,23 @@ def first_model(config: Config, dataset: TokenDataset, bases: Sequence[Run], see
 
     started = [weights(path, own) for path, own in by_path(model).items()]
     return jax.tree.unflatten(jax.tree.structure(model), started)
+
+
+def check_attention(config: ModelConfig) -> None:
+    """Raise BadInput where cuDNN's kernel is asked for and cannot be had."""
+    if config.attention != "cudnn":
+        return
+    if jax.default_backend() != "gpu" or not is_ampere_or_newer():
+        raise BadInput(
+            f"--attention cudnn needs a GPU of NVIDIA's compute capability 8 or above, and this is a "
+            f"{jax.devices()[0].device_kind}; leave it out"
+        )
+    dtype = native_precision() if config.dtype == "auto" else config.dtype
+    if best_way("ampere", jnp.dtype(dtype), config.head_dim) != "cudnn":
+        raise BadInput(
+            f"--attention cudnn needs half precision and heads of 8, 16, … 128, not {dtype} and heads of "
+            f"{config.head_dim}; try --dtype bfloat16, or leave it out"
+        )
 
 
 def _inputs(manifest: dict[str, Any]) -> list[str]:

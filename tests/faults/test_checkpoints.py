@@ -3,14 +3,11 @@
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from conftest import ROOT
 
 from benchmarks.fingerprint import fingerprint
 from mqc_jax.checkpoint import Checkpoints
@@ -75,7 +72,7 @@ def life(directory, moment, number):
 def live(directory, moment=None, number=1):
     """How the process of one `life` ended."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mqc_jax.checkpoint"])
+    context.set_forkserver_preload(["pytest", "mqc_jax.cli", "mqc_jax.training", "benchmarks.fingerprint"])
     process = context.Process(target=life, args=(directory, moment, number))
     process.start()
     process.join(120)
@@ -105,51 +102,3 @@ def test_killed_in_one_save_after_the_other_it_comes_to_the_same_end(tmp_path, u
     assert live(tmp_path / "checkpoints") == 0
     assert fingerprint(tmp_path) == unbroken
     assert len(list((tmp_path / "checkpoints").iterdir())) == 3
-
-
-TRAIN = ["--config", "tiny", "--num_epochs", "4", "--batch_size", "64", "--out", "r"]
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv.pop(1))
-from mqc_jax.checkpoint import checkpoints
-from mqc_jax.cli import run_script
-real = checkpoints.write_seal
-def write_seal(directory, note):
-    if len(list(directory.parents[1].glob("[0-9]*"))) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(directory, note)
-checkpoints.write_seal = write_seal
-sys.exit(run_script("train", sys.argv[1:]))
-"""
-
-
-def python(cwd, *argv):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, *argv], cwd=cwd, env=environment, capture_output=True, text=True)
-
-
-def flip_a_bit(step):
-    path = max((path for path in step.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def test_a_run_killed_inside_a_save_and_then_damaged_comes_to_the_same_end(tmp_path):
-    for name in ("whole", "parts"):
-        (tmp_path / name).mkdir()
-    assert python(tmp_path / "whole", str(ROOT / "train.py"), *TRAIN).returncode == 0
-    parts, steps = tmp_path / "parts", tmp_path / "parts" / "r" / "checkpoints"
-    assert python(parts, "-c", KILLED, str(ROOT), *TRAIN).returncode == -signal.SIGKILL
-    older, newest = sorted(int(path.name) for path in steps.glob("[0-9]*"))
-    flip_a_bit(steps / str(newest))
-    resumed = python(parts, str(ROOT / "train.py"), "--resume", "--out", "r")
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.count("is damaged") == 1
-    assert f"r: going on from step {older}" in resumed.stdout
-    assert fingerprint(parts / "r") == fingerprint(tmp_path / "whole" / "r")
-    for path in steps.glob("[0-9]*"):
-        flip_a_bit(path)
-    refused = python(parts, str(ROOT / "train.py"), "--resume", "--out", "r")
-    assert (refused.returncode, refused.stderr.count("\n")) == (3, 1), refused.stderr
-    assert "checkpoints is good" in refused.stderr

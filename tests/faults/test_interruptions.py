@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from conftest import ROOT
@@ -12,7 +11,7 @@ from conftest import ROOT
 from benchmarks.fingerprint import fingerprint
 
 pytestmark = pytest.mark.slow
-TRAIN = ["--config", "tiny", "--num_epochs", "12", "--batch_size", "16"]
+TRAIN = ["--config", "tiny", "--num_epochs", "30", "--batch_size", "16", "--data", "synthetic:garch?symbols=2&bars=600"]
 
 
 def start(cwd, *argv):
@@ -44,28 +43,49 @@ def wait_for(process, words):
     raise AssertionError(f"{words!r} never came: {process.stderr.read()}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_saves_says_how_to_resume_and_loses_nothing(tmp_path, unbroken, number):
-    process = start(tmp_path, *TRAIN, "--out", "r")
-    wait_for(process, "epoch  2/12")
-    process.send_signal(number)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 143
-    assert "python train.py --resume --out r" in err
-    assert err.count("\n") == 1
-    finish(tmp_path, "--resume", "--out", "r")
-    assert fingerprint(tmp_path / "r") == unbroken
-
-
-def test_a_killed_run_resumes_to_the_same_end(tmp_path, unbroken):
-    process = start(tmp_path, *TRAIN, "--out", "r")
-    wait_for(process, "epoch  3/12")
-    time.sleep(0.05)
+def test_signals_save_say_how_to_resume_and_with_a_kill_lose_nothing(tmp_path, unbroken):
+    command = TRAIN
+    for epoch, number in ((2, signal.SIGINT), (4, signal.SIGTERM)):
+        process = start(tmp_path, *command, "--out", "r")
+        wait_for(process, f"epoch {epoch:2}/30")
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 143
+        assert "python train.py --resume --out r" in err
+        assert err.count("\n") == 1
+        command = ["--resume"]
+    process = start(tmp_path, "--resume", "--out", "r")
+    wait_for(process, "epoch")
     process.kill()
     process.wait()
-    out = finish(tmp_path, "--resume", "--out", "r")
-    assert "r: going on from step" in out
+    assert "r: going on from step" in finish(tmp_path, "--resume", "--out", "r")
     assert fingerprint(tmp_path / "r") == unbroken
+
+
+ENDLESS = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+import jax
+from mqc_jax.cli import run_script
+from mqc_jax.training import loop
+def validate(*args, **kwargs):  # the main thread is with the device, and hears nothing
+    print("validating", flush=True)
+    jax.block_until_ready(jax.jit(lambda: jax.lax.while_loop(lambda n: n >= 0, lambda n: n // 2, 1))())
+loop.validation_loss = validate
+sys.exit(run_script("train", sys.argv[1:]))
+"""
+
+
+def test_a_second_signal_ends_at_once_however_long_a_validation_takes(tmp_path):
+    command = [sys.executable, "-c", ENDLESS, str(ROOT), *TRAIN, "--out", "r"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(process, "validating")
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "error: interrupted; what was saved before is intact\n")
 
 
 LIMITED = """
@@ -94,3 +114,43 @@ def test_a_full_disk_while_saving_exits_5_and_keeps_what_was_saved(tmp_path, unb
     assert not list((tmp_path / "r" / "checkpoints").glob("*tmp*"))
     finish(tmp_path, "--resume", "--out", "r")
     assert fingerprint(tmp_path / "r") == unbroken
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+from mqc_jax.checkpoint import checkpoints
+from mqc_jax.cli import run_script
+real = checkpoints.write_seal
+def write_seal(directory, note):
+    if len(list(directory.parents[1].glob("[0-9]*"))) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(directory, note)
+checkpoints.write_seal = write_seal
+sys.exit(run_script("train", sys.argv[1:]))
+"""
+
+
+def flip_a_bit(step):
+    path = max((path for path in step.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_run_killed_inside_a_save_and_then_damaged_comes_to_the_same_end(tmp_path, unbroken):
+    steps = tmp_path / "r" / "checkpoints"
+    command = [sys.executable, "-c", KILLED, str(ROOT), *TRAIN, "--out", "r"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == -signal.SIGKILL
+    older, newest = sorted(int(path.name) for path in steps.glob("[0-9]*"))
+    flip_a_bit(steps / str(newest))
+    out = finish(tmp_path, "--resume", "--out", "r")
+    assert out.count("is damaged") == 1
+    assert f"r: going on from step {older}" in out
+    assert fingerprint(tmp_path / "r") == unbroken
+    for path in steps.glob("[0-9]*"):
+        flip_a_bit(path)
+    refused = start(tmp_path, "--resume", "--out", "r")
+    _, err = refused.communicate(timeout=120)
+    assert (refused.returncode, err.count("\n")) == (3, 1), err
+    assert "checkpoints is good" in err
