@@ -74,7 +74,7 @@ def _attend_backward(saved: Any, slope: Array) -> tuple[Array, Array, Array]:
     mean = jnp.sum(slope.astype(jnp.float32) * found.astype(jnp.float32), axis=-1, keepdims=True) / sums
     slope = (slope.astype(jnp.float32) / sums).astype(query.dtype)
     query_HT, slope_HT = transposed(query), transposed(slope)
-    query_slope, key_slope_HS, value_slope_HS = [], 0, 0
+    query_slope, key_slope_HS, value_slope_HS = [], jnp.zeros(()), jnp.zeros(())
     for part, (low, high) in zip(parts, _bounds(query), strict=True):
         uphill = product(slope[..., low:high, :], value[..., :high, :], over=-1) - mean[..., low:high, :]
         uphill = (part.astype(jnp.float32) * uphill * query.shape[-1] ** -0.5).astype(query.dtype)
