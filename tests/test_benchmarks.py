@@ -7,9 +7,11 @@ from helpers import RICH, TINY, random_inputs, random_model, random_tokens
 
 from benchmarks import rounds
 from benchmarks.exported import torch_weights
+from benchmarks.markov_bound import excess
 from benchmarks.our_trainer import scores_and_kernel
 from benchmarks.train_step import loss_faults
 from mqc_jax.config import Config, TrainConfig
+from mqc_jax.evaluation.known_answer.markov import MarkovTokens
 from mqc_jax.model.ordinal import ordinal_basis
 from mqc_jax.original import from_original
 
@@ -106,3 +108,10 @@ def test_the_rival_computes_our_logits_from_our_weights(config):
         )
     with jax.default_matmul_precision("highest"):
         np.testing.assert_allclose(model(tokens, inputs), theirs.numpy(), atol=1e-4, rtol=0)
+
+
+def test_nobody_who_has_seen_few_tokens_of_a_chain_does_better_than_its_posterior_mean():
+    chain = MarkovTokens("chain", 100, n_levels=4)
+    found = {n: np.mean([excess(chain, n, np.random.default_rng(seed)) for seed in range(50)]) for n in (400, 4_000)}
+    for n, nats in found.items():
+        np.testing.assert_allclose(nats, 4 * 3 / (2 * n), rtol=0.3)  # (K − 1) K / 2N, what estimating them costs

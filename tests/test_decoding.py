@@ -20,7 +20,7 @@ def test_cached_forward_matches_full_forward(config, cut):
     first, second = (inputs[:, :cut], inputs[:, cut:]) if inputs is not None else (None, None)
     head, cache = model(tokens[:, :cut], first, cache=empty_cache(config, batch=2, capacity=20))
     tail, cache = model(tokens[:, cut:], second, cache=cache)
-    np.testing.assert_allclose(np.concatenate([head, tail], axis=1), full, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate([head, tail], axis=1), full, atol=2e-5)  # logits reach 15
     assert int(cache.length) == 16
 
 
@@ -156,4 +156,6 @@ def test_a_bfloat16_model_keeps_a_bfloat16_cache():
     cache = empty_cache(config, batch=2, capacity=8)
     assert cache.keys_LBSKH.dtype == jnp.bfloat16
     cached, _ = model(tokens, cache=cache)
-    np.testing.assert_allclose(cached, model(tokens), atol=0.05)
+    np.testing.assert_allclose(
+        cached, model(tokens), atol=0.1
+    )  # logits reach 8, where bfloat16 has steps of .03 to .06

@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = "data_pipeline"
-MODEL = {"mqc_jax.config", "mqc_jax.machine", "mqc_jax.model"}
+KERNELS = {"mqc_jax.machine", "mqc_jax.kernels"}
+MODEL = KERNELS | {"mqc_jax.config", "mqc_jax.model"}
 RUN = MODEL | {"mqc_jax.checkpoint", "mqc_jax.run", PIPELINE}
 ANY = {"mqc_jax", "configs", PIPELINE}
 MAY_IMPORT = {
@@ -15,6 +16,7 @@ MAY_IMPORT = {
     "configs": {"configs", "mqc_jax.config"},
     "mqc_jax.config": {"data_pipeline.config"},
     "mqc_jax.depth": {"mqc_jax.config", "data_pipeline.config"},
+    "mqc_jax.kernels": KERNELS,
     "mqc_jax.model": MODEL,
     "mqc_jax.decoding": MODEL | {"mqc_jax.decoding"},
     "mqc_jax.checkpoint": {"mqc_jax.checkpoint", PIPELINE},
@@ -30,7 +32,7 @@ MAY_IMPORT = {
     "mqc_jax.cli": ANY,
     "mqc_jax": ANY,
 }
-NO_PANDAS = ("mqc_jax.model", "mqc_jax.training.step", "mqc_jax.decoding")
+NO_PANDAS = ("mqc_jax.kernels", "mqc_jax.model", "mqc_jax.training.step", "mqc_jax.decoding")
 FLAX_HOMES = ("mqc_jax.model", "data_pipeline.tokenizers.vqvae")
 
 

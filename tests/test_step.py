@@ -10,8 +10,8 @@ import pytest
 from helpers import RICH, TINY, random_inputs, random_model, random_tokens, train_step
 
 from mqc_jax.config import Config, ModelConfig, TrainConfig
+from mqc_jax.kernels.causal import best_way, causal_attention
 from mqc_jax.model import GPT
-from mqc_jax.model.causal import best_way, causal_attention
 from mqc_jax.model.layers import linear
 from mqc_jax.training.batches import Table, Windows
 from mqc_jax.training.dispatch import steps_per_dispatch, take_steps

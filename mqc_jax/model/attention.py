@@ -11,7 +11,7 @@ from flax import nnx
 from jax import Array
 
 from mqc_jax.config import ModelConfig
-from mqc_jax.model.causal import causal_attention
+from mqc_jax.kernels.causal import causal_attention
 from mqc_jax.model.layers import init_linear, linear, rms_norm
 from mqc_jax.model.rope import apply_rope
 

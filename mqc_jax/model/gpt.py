@@ -23,10 +23,10 @@ from flax import nnx
 from jax import Array
 
 from mqc_jax.config import ModelConfig
+from mqc_jax.kernels.precision import native_precision
 from mqc_jax.model.attention import Attention, KVCache
 from mqc_jax.model.layers import dropout, init_linear, linear, relu_squared, rms_norm
 from mqc_jax.model.ordinal import N_FUNCTIONS, ordinal_basis
-from mqc_jax.model.precision import native_precision
 from mqc_jax.model.rope import rope_tables
 
 SOFT_CAP = 15.0

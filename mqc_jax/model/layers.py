@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from mqc_jax.model.products import product, transposed
+from mqc_jax.kernels.products import product, transposed
 
 EPSILON = float(jnp.finfo(jnp.float32).eps)
 

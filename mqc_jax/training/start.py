@@ -15,9 +15,9 @@ from data_pipeline.errors import BadInput
 from data_pipeline.storage import read_json, write_json
 from mqc_jax.checkpoint import by_path
 from mqc_jax.config import Config, ModelConfig
+from mqc_jax.kernels.causal import best_way
+from mqc_jax.kernels.precision import is_ampere_or_newer, native_precision
 from mqc_jax.model import GPT
-from mqc_jax.model.causal import best_way
-from mqc_jax.model.precision import is_ampere_or_newer, native_precision
 from mqc_jax.run import Run, load_run, new_model
 
 MAY_DIFFER = ("dropout", "dtype", "attention", "unroll", "remat")  # of the network

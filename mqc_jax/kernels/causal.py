@@ -10,8 +10,8 @@ from einops import rearrange
 from jax import Array
 from jax.typing import DTypeLike
 
-from mqc_jax.model.precision import is_ampere_or_newer
-from mqc_jax.model.products import product, transposed
+from mqc_jax.kernels.precision import is_ampere_or_newer
+from mqc_jax.kernels.products import product, transposed
 
 BLOCK = 64  # queries that share one product
 Way = Literal["blocks", "xla", "cudnn"]
