@@ -36,11 +36,11 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--processes", type=int, default=1, help="that train together")
-    parser.add_argument("--epochs", type=int, help="length of the training; default: 4 for every kill, at least 60")
+    parser.add_argument("--epochs", type=int, help="length of the training; default: 120 and 8 for every kill")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--json", help="write the figures to this file")
     args = parser.parse_args()
-    train = ["--config", "tiny", "--num_epochs", str(args.epochs or max(60, 4 * args.kills))]
+    train = ["--config", "tiny", "--num_epochs", str(args.epochs or 120 + 8 * args.kills)]
     with tempfile.TemporaryDirectory() as folder:
         unbroken, broken = Path(folder) / "unbroken", Path(folder) / "broken"
         unbroken.mkdir()
@@ -57,7 +57,7 @@ def main() -> None:
     figures = {"kills": len(kills), "in_save": sum(one["in_save"] for one in kills), "same": same, **digests}
     report(figures | {"each": kills}, args.json)
     if len(kills) < args.kills:
-        sys.exit(f"error: the training was done after {len(kills)} kills; try --epochs {120 + 8 * args.kills}")
+        sys.exit(f"error: the training was done after {len(kills)} kills; try --epochs {240 + 16 * args.kills}")
     if not same:
         sys.exit("error: a training that was killed and resumed ended in another state")
 
