@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.run import read_metrics
 
-TIMES = ("seconds", "tokens_per_second")
+TIMES = ("seconds", "tokens_per_second", "mfu")
 
 
 def fingerprint(run: Path) -> str:

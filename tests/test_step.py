@@ -203,3 +203,17 @@ def test_auto_precision_is_one_of_the_two():
     model = GPT(replace(TINY, dtype="auto"), jax.random.key(0))
     assert model.config.dtype in ("float32", "bfloat16")
     assert ModelConfig().dtype == "float32"
+
+
+def test_in_bfloat16_a_frequent_tokens_slope_is_summed_in_float32():
+    """Half of 16,384 tokens are one: a bfloat16 sum of so many stops growing."""
+    tokens = random_tokens(TINY, (1024, 17))
+    tokens = jnp.where(tokens % 2 == 0, 3, tokens)
+
+    def slope(dtype):
+        model = random_model(replace(TINY, dtype=dtype), 0)
+        found = jax.jit(jax.grad(lambda m: jnp.mean(cross_entropy(m, Batch(tokens, None)))))(model)
+        return np.asarray(found.embed[...], np.float64)
+
+    exact, found = slope("float32"), slope("bfloat16")
+    assert np.linalg.norm(found - exact) < 0.03 * np.linalg.norm(exact)

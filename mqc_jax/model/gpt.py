@@ -155,7 +155,7 @@ class GPT(nnx.Module):
             rows_VR = jax.scipy.linalg.block_diag(basis_VP, np.eye(self.config.n_special, dtype=np.float32))
             x_BTD = linear(rows_VR[tokens_BT], self.embed[...], dtype)
         else:
-            x_BTD = self.embed[...].astype(dtype)[tokens_BT]
+            x_BTD = self.embed[...][tokens_BT].astype(dtype)  # in this order, slopes are summed in float32
         if self.config.inputs:
             if inputs_BTF is None:
                 raise ValueError("this model reads float inputs beside the tokens; pass inputs_BTF")
