@@ -110,7 +110,7 @@ def test_the_rival_computes_our_logits_from_our_weights(config):
         np.testing.assert_allclose(model(tokens, inputs), theirs.numpy(), atol=1e-4, rtol=0)
 
 
-def test_nobody_who_has_seen_few_tokens_of_a_chain_does_better_than_its_posterior_mean():
+def test_the_bound_of_a_markov_chain_is_what_estimating_its_rows_costs():
     chain = MarkovTokens("chain", 100, n_levels=4)
     found = {n: np.mean([excess(chain, n, np.random.default_rng(seed)) for seed in range(50)]) for n in (400, 4_000)}
     for n, nats in found.items():

@@ -1,12 +1,13 @@
 """What the decoder promises: exact caches, independent and repeatable draws, samplers that do what they say."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import RICH, TINY, random_inputs, random_model, random_tokens
 
-from mqc_jax.config import ModelConfig
 from mqc_jax.decoding import Sampler, empty_cache, generate
 from mqc_jax.decoding.sampler import keep_top_k, keep_top_p
 from mqc_jax.model import GPT
@@ -15,12 +16,13 @@ from mqc_jax.model import GPT
 @pytest.mark.parametrize("config", [TINY, RICH], ids=["plain", "rich"])
 @pytest.mark.parametrize("cut", range(1, 16))
 def test_cached_forward_matches_full_forward(config, cut):
+    config = replace(config, attention="xla")  # the cache's own; test_step compares it with blocks
     model, tokens, inputs = random_model(config, 0), random_tokens(config, (2, 16)), random_inputs(config, (2, 16))
     full = model(tokens, inputs)
     first, second = (inputs[:, :cut], inputs[:, cut:]) if inputs is not None else (None, None)
     head, cache = model(tokens[:, :cut], first, cache=empty_cache(config, batch=2, capacity=20))
     tail, cache = model(tokens[:, cut:], second, cache=cache)
-    np.testing.assert_allclose(np.concatenate([head, tail], axis=1), full, atol=2e-5)  # logits reach 15
+    np.testing.assert_allclose(np.concatenate([head, tail], axis=1), full, atol=1e-5)
     assert int(cache.length) == 16
 
 
@@ -151,11 +153,9 @@ def test_impossible_samplers_are_refused(wrong, says):
 
 
 def test_a_bfloat16_model_keeps_a_bfloat16_cache():
-    config = ModelConfig(**{**vars(TINY), "dtype": "bfloat16"})
+    config = replace(TINY, dtype="bfloat16", attention="xla")
     model, tokens = random_model(config, 0), random_tokens(config, (2, 8))
     cache = empty_cache(config, batch=2, capacity=8)
     assert cache.keys_LBSKH.dtype == jnp.bfloat16
     cached, _ = model(tokens, cache=cache)
-    np.testing.assert_allclose(
-        cached, model(tokens), atol=0.1
-    )  # logits reach 8, where bfloat16 has steps of .03 to .06
+    np.testing.assert_allclose(cached, model(tokens), atol=0.05)
