@@ -28,8 +28,8 @@ from mqc_jax.evaluation.classics.garch import MODELS, fit_garch, garch_volatilit
 from mqc_jax.evaluation.classics.season import in_season, seasonal_factor
 from mqc_jax.evaluation.classics.simple import Markov
 from mqc_jax.evaluation.classics.volatility_regression import MEAN_LOG_RANGE, VolatilityRegression
-from mqc_jax.evaluation.law import Empirical
 from mqc_jax.evaluation.scores import mean_by_date
+from mqc_jax.laws.law import Empirical
 
 N, CUT = 1500, 1000
 ROWS = np.arange(CUT, N)

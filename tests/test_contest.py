@@ -16,7 +16,7 @@ from mqc_jax.evaluation.classics import CLASSICS, Refit, annual_refits
 from mqc_jax.evaluation.contest import MODELS, Entrant, frozen_contest, walking_contest
 from mqc_jax.evaluation.linear import _features, fit_linear
 from mqc_jax.evaluation.lineup import cached_fit, histories, scorable, token_law
-from mqc_jax.evaluation.token_law import TokenLaw
+from mqc_jax.laws.token_law import TokenLaw
 from mqc_jax.run import new_model
 from mqc_jax.training.batches import steps_per_epoch
 from mqc_jax.training.ensemble import Ensemble, pooled_probabilities

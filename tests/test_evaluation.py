@@ -16,9 +16,9 @@ from data_pipeline.tokenizers.bins import Bins
 from data_pipeline.tokenizers.cuts import fine_tail_levels
 from mqc_jax.evaluation import evaluate
 from mqc_jax.evaluation.baselines import HALF_LIFE, STAY, RawReturnLaw, TokenCounts
-from mqc_jax.evaluation.distribution import bin_masses, cdf, log_density
 from mqc_jax.evaluation.partition import Partition
 from mqc_jax.evaluation.scores import hac_standard_error, mean_by_date
+from mqc_jax.laws.distribution import bin_masses, cdf, log_density
 from mqc_jax.run import load_run, new_model
 
 SAMPLE = np.random.default_rng(0).standard_t(4, 3000)

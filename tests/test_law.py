@@ -18,8 +18,8 @@ from data_pipeline.tokenizers.bins import Bins
 from data_pipeline.tokenizers.cuts import fine_tail_levels
 from mqc_jax.evaluation import table
 from mqc_jax.evaluation.combined import Pool, Scaled, concatenate
-from mqc_jax.evaluation.law import Binned, Empirical, Law, SkewStudent, Student
 from mqc_jax.evaluation.table import GRID, Table
+from mqc_jax.laws.law import Binned, Empirical, Law, SkewStudent, Student
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -8,7 +8,6 @@ from scipy import stats
 
 from mqc_jax.evaluation.calibration import ljung_box
 from mqc_jax.evaluation.classics.garch import MODELS, GarchParameters, fit_garch, garch_volatility
-from mqc_jax.evaluation.law import SkewStudent as SkewStudentLaw
 from mqc_jax.evaluation.reference_paths import (
     BURN_IN,
     reference_paths,
@@ -18,6 +17,7 @@ from mqc_jax.evaluation.reference_paths import (
     stationary_bootstrap,
 )
 from mqc_jax.evaluation.stylized_facts import measure
+from mqc_jax.laws.law import SkewStudent as SkewStudentLaw
 
 pytestmark = pytest.mark.filterwarnings("error")
 

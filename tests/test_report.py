@@ -14,7 +14,6 @@ from rich.console import Console
 
 from mqc_jax.evaluation.board import Outcomes, score, scoreboard
 from mqc_jax.evaluation.comparison import Z95, edge
-from mqc_jax.evaluation.law import Student
 from mqc_jax.evaluation.pictures import (
     HUE,
     by_nats,
@@ -25,6 +24,7 @@ from mqc_jax.evaluation.pictures import (
     pit_histogram,
 )
 from mqc_jax.evaluation.report import print_board, stamp, verdicts, write_html
+from mqc_jax.laws.law import Student
 
 HOSTILE = '</td><script src="https://evil.example/x.js">alert(1)</script>'
 ASSETS = ["SP500", HOSTILE, r"B$\bad$ " + 40 * "x"]

@@ -15,7 +15,6 @@ import numpy as np
 
 from mqc_jax.evaluation.calibration import berkowitz, coverage, deciles, direction, ljung_box, sharpness
 from mqc_jax.evaluation.comparison import diebold_mariano, edge, model_confidence_set, weighted_quantile_loss
-from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.risk import (
     Breaches,
     christoffersen,
@@ -28,6 +27,7 @@ from mqc_jax.evaluation.risk import (
 )
 from mqc_jax.evaluation.scores import LEAST_MASS, NATS_PER_BIT, hac_standard_error, mean_by_date
 from mqc_jax.evaluation.table import Table
+from mqc_jax.laws.law import Law
 
 RISK_LEVELS = (0.01, 0.025, 0.05)  # of value at risk and expected shortfall
 LEVELS = np.array([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995])

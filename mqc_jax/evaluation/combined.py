@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from mqc_jax.evaluation.law import Law, Rows
+from mqc_jax.laws.law import Law, Rows
 
 
 @dataclass(frozen=True, eq=False)

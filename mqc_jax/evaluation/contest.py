@@ -14,7 +14,6 @@ from mqc_jax.config import Config
 from mqc_jax.evaluation.board import Outcomes, Scores, score, scoreboard
 from mqc_jax.evaluation.canaries import Canary, data_canaries, predictor, refuse_leaks
 from mqc_jax.evaluation.classics import annual_refits
-from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.linear import fit_linear
 from mqc_jax.evaluation.lineup import (
     Say,
@@ -27,6 +26,7 @@ from mqc_jax.evaluation.lineup import (
 )
 from mqc_jax.evaluation.partition import Partition
 from mqc_jax.evaluation.walk_forward import neural_laws, recut
+from mqc_jax.laws.law import Law
 from mqc_jax.model import GPT
 
 MODELS = (

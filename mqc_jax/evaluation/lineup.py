@@ -20,9 +20,9 @@ from mqc_jax.evaluation.cache import code_hash, content_hash
 from mqc_jax.evaluation.classics import BASELINES, Asset, Classic, Refit, scored_rows
 from mqc_jax.evaluation.classics.season import in_season
 from mqc_jax.evaluation.combined import concatenate
-from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.partition import Partition
-from mqc_jax.evaluation.token_law import TokenLaw
+from mqc_jax.laws.law import Law
+from mqc_jax.laws.token_law import TokenLaw
 
 SAME_RETURN = 1e-9
 Say = Callable[[str], None]
@@ -33,7 +33,7 @@ FITS_DEPEND_ON = (
         "mqc_jax/evaluation/baselines.py",
         "mqc_jax/evaluation/classics",
         "mqc_jax/evaluation/combined.py",
-        "mqc_jax/evaluation/law.py",
+        "mqc_jax/laws/law.py",
     ),
     ("arch", "numpy", "scipy"),
 )

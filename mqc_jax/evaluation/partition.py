@@ -15,8 +15,8 @@ from data_pipeline.tokenizers import ReturnTokenizer
 from data_pipeline.tokenizers.cuts import fine_tail_levels
 from data_pipeline.tokenizers.returns import MIN_TRAINING_RETURNS
 from mqc_jax.evaluation.baselines import RawReturnLaw
-from mqc_jax.evaluation.distribution import bin_masses
 from mqc_jax.evaluation.scores import LEAST_MASS
+from mqc_jax.laws.distribution import bin_masses
 
 N_BINS = 64
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mqc_jax.evaluation.law import Law
+from mqc_jax.laws.law import Law
 
 REACH = 1e3  # scales
 BLOCK = 2048  # rows worked on at a time

@@ -25,9 +25,9 @@ from mqc_jax.config import Config
 from mqc_jax.evaluation.cache import code_hash, content_hash
 from mqc_jax.evaluation.classics import Refit
 from mqc_jax.evaluation.combined import concatenate
-from mqc_jax.evaluation.law import Law
 from mqc_jax.evaluation.linear import fit_linear
 from mqc_jax.evaluation.lineup import Say, token_law
+from mqc_jax.laws.law import Law
 from mqc_jax.training.batches import steps_per_epoch
 from mqc_jax.training.ensemble import Ensemble, pooled_probabilities
 from mqc_jax.training.start import open_bases

@@ -18,7 +18,7 @@ from mqc_jax.evaluation.classics.panel import (
 from mqc_jax.evaluation.classics.simple import HistoricalSimulation, Markov, RawReturns
 from mqc_jax.evaluation.classics.volatility_regression import VolatilityRegression
 from mqc_jax.evaluation.combined import Pool
-from mqc_jax.evaluation.law import Law
+from mqc_jax.laws.law import Law
 
 CLASSICS: dict[str, Classic] = {
     "unconditional": RawReturns(),

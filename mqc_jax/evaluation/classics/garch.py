@@ -16,7 +16,7 @@ from arch import arch_model
 from scipy.signal import lfilter
 
 from mqc_jax.evaluation.classics.panel import Asset
-from mqc_jax.evaluation.law import Law, SkewStudent, Student
+from mqc_jax.laws.law import Law, SkewStudent, Student
 
 Kind = Literal["garch_t", "gjr_skew_t", "egarch_t"]
 MODELS: dict[Kind, dict[str, Any]] = {

@@ -16,7 +16,7 @@ from data_pipeline.errors import BadInput
 from data_pipeline.tokenizers.returns import MIN_TRAINING_RETURNS
 from data_pipeline.volatility import WARMUP, volatility_of
 from mqc_jax.evaluation.combined import concatenate
-from mqc_jax.evaluation.law import Law
+from mqc_jax.laws.law import Law
 
 
 class Asset(NamedTuple):

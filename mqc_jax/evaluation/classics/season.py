@@ -12,7 +12,7 @@ import numpy as np
 
 from mqc_jax.evaluation.classics.panel import Asset, Fit, Refit, scored_rows
 from mqc_jax.evaluation.combined import Scaled, concatenate
-from mqc_jax.evaluation.law import Law
+from mqc_jax.laws.law import Law
 
 PRIOR_RETURNS = 50  # of usual size, that are added to those of each time of day
 

@@ -14,7 +14,7 @@ from data_pipeline.tokenizers.cuts import fine_tail_levels
 from data_pipeline.volatility import WARMUP
 from mqc_jax.evaluation.baselines import RawReturnLaw
 from mqc_jax.evaluation.classics.panel import Asset
-from mqc_jax.evaluation.law import Binned, Empirical, Law
+from mqc_jax.laws.law import Binned, Empirical, Law
 
 _LOG_CONCENTRATIONS = 0.0, 14.0  # between rows of counts that stand for themselves and rows that are all alike
 

@@ -20,7 +20,7 @@ from scipy.signal import lfilter
 
 from data_pipeline.volatility import INPUT_NAMES, MEAN_LOG_RANGE, WARMUP, filter_returns
 from mqc_jax.evaluation.classics.panel import Asset
-from mqc_jax.evaluation.law import Law, SkewStudent
+from mqc_jax.laws.law import Law, SkewStudent
 
 Reads = Literal["nothing", "closes", "ranges"]
 RANGE_HALF_LIVES = (3, 11, 40)  # bars; those of the volatilities

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_pipeline.tokenizers import ReturnTokenizer
-from mqc_jax.evaluation import distribution
-from mqc_jax.evaluation.law import Rows
+from mqc_jax.laws import distribution
+from mqc_jax.laws.law import Rows
 
 
 @dataclass(frozen=True, eq=False)

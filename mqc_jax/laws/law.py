@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import gammaln, stdtr
 
 from data_pipeline.tokenizers.bins import Bins
-from mqc_jax.evaluation import distribution
+from mqc_jax.laws import distribution
 
 Rows: TypeAlias = slice | np.ndarray  # a slice, integers in any order, or a mask
 Parameter: TypeAlias = float | np.ndarray  # one for all rows, or (N,)
