@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -135,6 +137,34 @@ def sample_tokens(
         key_B = jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(batch))
         drawn.append(np.asarray(generate(model, prompt_BT, key_B, steps=steps, sampler=sampler, **rows)))
     return np.concatenate(drawn)[:n_paths]
+
+
+def simulate(
+    model: GPT,
+    tokenizer: ReturnTokenizer,
+    histories: Sequence[History],
+    keys: Sequence[Array],
+    *,
+    steps: int,
+    n_paths: int,
+    clocks: Sequence[np.ndarray | None] | None = None,
+) -> np.ndarray:
+    """Log returns of `n_paths` futures of each of M histories, (M, n_paths, steps).
+
+    Path p of history m depends on (keys[m], p) only. `clocks`, each (steps, 3), as in `sample_tokens`.
+    """
+    found = []
+    for history, key, clock in zip(histories, keys, clocks or [None] * len(histories), strict=True):
+        tokens = sample_tokens(
+            model, tokenizer, history, key, steps=steps, n_paths=n_paths, sampler=Sampler(), clock=clock
+        )
+        found.append(path_returns(tokenizer, history, tokens))
+    return np.stack(found)
+
+
+def series_key(seed: int, unique_id: str) -> Array:
+    """The key of one series' paths: whatever it is forecast together with."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(unique_id.encode()))
 
 
 def path_returns(tokenizer: ReturnTokenizer, history: History, tokens: np.ndarray) -> np.ndarray:
