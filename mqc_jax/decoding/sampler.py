@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+SMALLEST = 2.0**-24  # shares: 0 itself would be an infinite return
+BELOW_ONE = 1 - 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,26 @@ class Sampler:
         logits_BV = logits_BV / self.temperature
         if self.top_p is not None:
             logits_BV = keep_top_p(logits_BV, self.top_p)
-        return jax.vmap(jax.random.categorical)(key_B, logits_BV).astype(jnp.int32)
+        return _inverse_cdf(logits_BV, jax.vmap(jax.random.uniform)(key_B))
+
+    def share(self, key_B: Array) -> Array:
+        """How far into its bin each return falls, in (0, 1): uniform, and independent of the token."""
+        if self.temperature == 0:
+            return jnp.full(len(key_B), 0.5)
+        key_B = jax.vmap(partial(jax.random.fold_in, data=1))(key_B)
+        return jax.vmap(partial(jax.random.uniform, minval=SMALLEST, maxval=1.0))(key_B)
+
+
+def _inverse_cdf(logits_BV: Array, uniform_B: Array) -> Array:
+    """The first token whose cumulative probability is above u: one random number per row, and no sorting.
+
+    Each row of the product adds in one order, so that tokens of no probability are never drawn.
+    """
+    weight_BV = jnp.exp(logits_BV - jnp.max(logits_BV, axis=-1, keepdims=True))
+    up_to_VV = jnp.triu(jnp.ones((weight_BV.shape[1],) * 2, jnp.float32))
+    cumulative_BV = jnp.dot(weight_BV, up_to_VV, precision="highest")
+    target_B = uniform_B * cumulative_BV[:, -1] * BELOW_ONE
+    return jnp.sum(cumulative_BV <= target_B[:, None], axis=-1, dtype=jnp.int32)
 
 
 def keep_top_k(logits_BV: Array, k: int) -> Array:

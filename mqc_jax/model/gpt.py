@@ -126,7 +126,12 @@ class GPT(nnx.Module):
         embed_key, block_key = (None, None) if key is None else jax.random.split(key)
 
         with jax.named_scope("embed"):
-            x_BTD = dropout(rms_norm(self._embed(tokens_BT, inputs_BTF)), config.dropout, embed_key)
+            x_BTD = self.embed_tokens(tokens_BT)
+            if config.inputs:
+                if inputs_BTF is None:
+                    raise ValueError("this model reads float inputs beside the tokens; pass inputs_BTF")
+                x_BTD = x_BTD + linear(inputs_BTF, self.embed_inputs[...], config.dtype)
+            x_BTD = dropout(rms_norm(x_BTD), config.dropout, embed_key)
 
         def block_step(carry, scanned):
             x_BTD, cache = carry
@@ -143,32 +148,26 @@ class GPT(nnx.Module):
             (x_BTD, cache), _ = jax.lax.scan(block_step, (x_BTD, cache), layers, unroll=unroll)
 
         with jax.named_scope("head"):
-            logits_BTV = self._logits(rms_norm(x_BTD))
+            logits_BTV = self.logits_of(linear(rms_norm(x_BTD), self.head[...], config.dtype, out=jnp.float32))
         if cache is None:
             return logits_BTV
         return logits_BTV, cache._replace(length=cache.length + tokens_BT.shape[1])
 
-    def _embed(self, tokens_BT: Array, inputs_BTF: Array | None) -> Array:
+    def embed_tokens(self, tokens: Array) -> Array:
+        """What tokens of any shape are before float inputs are added, (..., D) in the compute dtype."""
         dtype = self.config.dtype
-        if self.bins is not None:
-            basis_VP = ordinal_basis(np.array(self.bins.values))
-            rows_VR = jax.scipy.linalg.block_diag(basis_VP, np.eye(self.config.n_special, dtype=np.float32))
-            x_BTD = linear(rows_VR[tokens_BT], self.embed[...], dtype)
-        else:
-            x_BTD = self.embed[...][tokens_BT].astype(dtype)  # in this order, slopes are summed in float32
-        if self.config.inputs:
-            if inputs_BTF is None:
-                raise ValueError("this model reads float inputs beside the tokens; pass inputs_BTF")
-            x_BTD = x_BTD + linear(inputs_BTF, self.embed_inputs[...], dtype)
-        return x_BTD
-
-    def _logits(self, x_BTD: Array) -> Array:
-        head_BTR = linear(x_BTD, self.head[...], self.config.dtype, out=jnp.float32)
         if self.bins is None:
-            return SOFT_CAP * jnp.tanh(head_BTR[..., : self.config.vocab_size] / SOFT_CAP)
+            return self.embed[...][tokens].astype(dtype)  # in this order, slopes are summed in float32
+        basis_VP = ordinal_basis(np.array(self.bins.values))
+        rows_VR = jax.scipy.linalg.block_diag(basis_VP, np.eye(self.config.n_special, dtype=np.float32))
+        return linear(rows_VR[tokens], self.embed[...], dtype)
+
+    def logits_of(self, head: Array) -> Array:
+        """Logits (..., V) from what the head gives, (..., R) in float32."""
+        if self.bins is None:
+            return SOFT_CAP * jnp.tanh(head[..., : self.config.vocab_size] / SOFT_CAP)
         basis_VP = jnp.asarray(ordinal_basis(np.array(self.bins.values)))
-        scores_BTV = head_BTR @ basis_VP.T
-        return SOFT_CAP * jnp.tanh(scores_BTV / SOFT_CAP) + jnp.asarray(self.bins.log_masses)
+        return SOFT_CAP * jnp.tanh(head @ basis_VP.T / SOFT_CAP) + jnp.asarray(self.bins.log_masses)
 
 
 def count_parameters(model: GPT) -> int:

@@ -65,10 +65,10 @@ def _relu_squared_backward(found: Array, slope: Array) -> tuple[Array]:
 relu_squared.defvjp(_relu_squared_forward, _relu_squared_backward)
 
 
-def rms_norm(x: Array) -> Array:
-    """x over its root mean square along the last axis, taken in float32; no parameters."""
+def rms_norm(x: Array, axis: int = -1) -> Array:
+    """x over its root mean square along one axis, taken in float32; no parameters."""
     x32 = x.astype(jnp.float32)
-    return (x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + EPSILON)).astype(x.dtype)
+    return (x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=axis, keepdims=True) + EPSILON)).astype(x.dtype)
 
 
 def dropout(x: Array, rate: float, key: Array | None) -> Array:

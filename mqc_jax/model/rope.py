@@ -20,5 +20,10 @@ def rope_tables(positions_T: Array, head_dim: int, dtype: DTypeLike) -> tuple[Ar
 def apply_rope(x_BTNH: Array, tables: tuple[Array, Array]) -> Array:
     """Rotate the pairs (first half, second half) of each head by minus the position, in float32."""
     cos_T1h, sin_T1h = (table[:, None, :] for table in tables)
-    a, b = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([a * cos_T1h + b * sin_T1h, b * cos_T1h - a * sin_T1h], axis=-1).astype(x_BTNH.dtype)
+    return rotate(x_BTNH, cos_T1h, sin_T1h)
+
+
+def rotate(x: Array, cos: Array, sin: Array, axis: int = -1) -> Array:
+    """Turn the pairs along `axis` by minus the angles, whose axis is half as long; in float32."""
+    a, b = jnp.split(x.astype(jnp.float32), 2, axis=axis)
+    return jnp.concatenate([a * cos + b * sin, b * cos - a * sin], axis=axis).astype(x.dtype)
