@@ -139,7 +139,7 @@ class Rolling:
         if self.signal in ("log_return", "log_oc"):
             return signal
         xp = signal.__array_namespace__()
-        return xp.log1p(xp.maximum(signal, -1 + 1e-9))  # a price cannot lose more than itself
+        return xp.log1p(xp.maximum(signal, -1 + 1e-6))  # a price cannot lose more than itself; 1e-6 is in float32 too
 
     def log_slope(self, returns: Any, known: Any) -> Any:
         simple = 0 if self.signal in ("log_return", "log_oc") else returns
