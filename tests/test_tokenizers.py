@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import lru_cache
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import dataset_of, garch_series
@@ -178,3 +179,12 @@ def test_stale_prices_do_not_make_infinite_inputs():
 def test_too_little_to_fit_is_said_in_numbers():
     with pytest.raises(ValueError, match="40 training returns are left after 60 of warm-up"):
         ReturnTokenizer.fit("volatility", [SERIES.log_returns[:100]])
+
+
+@pytest.mark.parametrize("kind", ["rolling delta", "rolling pct_oc"])
+def test_a_price_cannot_lose_more_than_itself_in_any_precision(kind):
+    tokenizer = fitted(kind)
+    known = tokenizer.known_before(SERIES.log_returns)[-1]
+    for xp, dtype in ((np, np.float64), (jnp, jnp.float32)):
+        worst = tokenizer.scaling.returns(xp.asarray(-1e6, dtype=dtype), xp.asarray(known, dtype=dtype))
+        assert worst == pytest.approx(np.log(1e-6), rel=0.01)

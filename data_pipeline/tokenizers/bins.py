@@ -60,6 +60,22 @@ class Bins:
         """The bin of each value, integers in [0, K)."""
         return self._grid.search(np.asarray(values, np.float64))
 
+    def place(self, k: Any, share: Any) -> Any:
+        """The value below which `share` of bin k's own law lies: uniform in inner bins, Pareto in the outer two.
+
+        A uniform share makes it a draw from the bin. `k`, integers in [0, K), and `share`, probabilities, broadcast;
+        the value has the type of `share`, whose 0 and 1 count as the nearest numbers that it tells from them, so that
+        every value is finite. Plain arithmetic on NumPy or JAX arrays, so that it runs inside a jitted loop.
+        """
+        xp = share.__array_namespace__()
+        edges, last = xp.asarray(self.edges, dtype=share.dtype), len(self.edges)
+        nearest = float(np.finfo(share.dtype).epsneg)
+        share = xp.clip(share, nearest, 1 - nearest)
+        left, right = edges[xp.maximum(k, 1) - 1], edges[xp.minimum(k, last - 1)]  # equal in the outer two bins
+        below = xp.where(k == 0, self.left.excess(xp.log(share)), 0)
+        above = xp.where(k == last, self.right.excess(xp.log1p(-share)), 0)
+        return left + share * (right - left) - below + above
+
     @cached_property
     def _grid(self) -> Grid:
         return Grid.of(self.edges)

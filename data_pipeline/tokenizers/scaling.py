@@ -22,6 +22,11 @@ _FLOOR = 0.1  # of the EWMA volatility: a window of equal prices must not make t
 class Scaling(Protocol):
     """Returns to z and back; `known` is an array with one entry (or row) per return."""
 
+    @property
+    def linear(self) -> bool:
+        """Whether log returns are linear in z."""
+        ...
+
     def known_before(self, returns: np.ndarray, volatility: np.ndarray | None) -> np.ndarray:
         """Of T returns; the volatility before each need not be given where it is not at hand."""
         ...
@@ -50,6 +55,10 @@ class Scaling(Protocol):
 @dataclass(frozen=True)
 class Raw:
     """z is the return itself; nothing need be known."""
+
+    @property
+    def linear(self) -> bool:
+        return True
 
     def known_before(self, returns: np.ndarray, volatility: np.ndarray | None) -> np.ndarray:
         return np.zeros(len(returns)) if volatility is None else volatility
@@ -101,6 +110,10 @@ class Rolling:
     window: int = WARMUP
     signal: Signal = "log_return"
 
+    @property
+    def linear(self) -> bool:
+        return self.signal in ("log_return", "log_oc")
+
     def known_before(self, returns: np.ndarray, volatility: np.ndarray | None) -> np.ndarray:
         """Mean and standard deviation of the window before each return, (T, 2); EWMA volatility until it is full."""
         volatility = volatility_of(returns) if volatility is None else volatility
@@ -136,16 +149,16 @@ class Rolling:
 
     def returns(self, z: Any, known: Any) -> Any:
         signal = known[..., 0] + known[..., 1] * z
-        if self.signal in ("log_return", "log_oc"):
+        if self.linear:
             return signal
         xp = signal.__array_namespace__()
-        return xp.log1p(xp.maximum(signal, -1 + 1e-9))  # a price cannot lose more than itself
+        return xp.log1p(xp.maximum(signal, -1 + 1e-6))  # a price cannot lose more than itself; 1e-6 is in float32 too
 
     def log_slope(self, returns: Any, known: Any) -> Any:
-        simple = 0 if self.signal in ("log_return", "log_oc") else returns
+        simple = 0 if self.linear else returns
         return simple - np.log(known[..., 1])
 
     def _signal(self, returns: Any) -> Any:
-        if self.signal in ("log_return", "log_oc"):
+        if self.linear:
             return returns
         return returns.__array_namespace__().expm1(returns)

@@ -6,7 +6,7 @@ Beyond a high threshold, excesses of almost any law are nearly generalized Paret
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,21 @@ class Tail(NamedTuple):
     def log_survival(self, excess: np.ndarray) -> np.ndarray:
         """ln P(X > edge + excess | X > edge) for excess ≥ 0."""
         return -np.log1p(self.shape * excess / self.scale) / self.shape
+
+    def excess(self, log_survival: Any) -> Any:
+        """The excess that is survived with this log probability ≤ 0: undoes `log_survival`, on NumPy or JAX arrays."""
+        return self.scale * log_survival.__array_namespace__().expm1(-self.shape * log_survival) / self.shape
+
+    def mean_above(self, excess: Any) -> Any:
+        """Mean of the excesses above this one; finite for a shape below 1."""
+        return excess + (self.scale + self.shape * excess) / (1 - self.shape)
+
+    @property
+    def variance(self) -> float:
+        """Of the excess; infinite for a shape of 1/2 or more."""
+        if self.shape >= 0.5:
+            return float("inf")
+        return self.scale**2 / (1 - self.shape) ** 2 / (1 - 2 * self.shape)
 
     def log_density(self, excess: np.ndarray) -> np.ndarray:
         """Log density of the excess, given that there is one."""

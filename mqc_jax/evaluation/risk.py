@@ -17,6 +17,7 @@ from scipy.special import chdtri, xlogy
 
 from data_pipeline.errors import BadInput
 from mqc_jax.evaluation.calibration import ChiSquared
+from mqc_jax.laws.distribution import check_levels
 
 
 class Christoffersen(NamedTuple):
@@ -42,7 +43,7 @@ def exceedances(returns: np.ndarray, var: np.ndarray) -> np.ndarray:
 
 def kupiec(hits: np.ndarray, level: float) -> ChiSquared:
     """Likelihood ratio of the number of exceedances against T · `level` (Kupiec 1995); NaN without rows."""
-    _check_level(level)
+    check_levels(level)
     if not len(hits):
         return ChiSquared.undefined(1)
     return ChiSquared.of(float(_count_ratio(_count(hits), len(hits), level)), 1)
@@ -50,7 +51,7 @@ def kupiec(hits: np.ndarray, level: float) -> ChiSquared:
 
 def kupiec_range(n: int, level: float) -> tuple[int, int]:
     """Fewest and most exceedances in `n` rows that Kupiec's test does not reject at 5 %."""
-    _check_level(level)
+    check_levels(level)
     accepted = np.flatnonzero(_count_ratio(np.arange(n + 1), n, level) <= chdtri(1, 0.05))
     return int(accepted[0]), int(accepted[-1])
 
@@ -76,7 +77,7 @@ def dynamic_quantile(hits: np.ndarray, var: np.ndarray, level: float, lags: int 
     The degrees of freedom are the rank of the regressors: a constant `var` or no exceedance takes some away.
     NaN for fewer than 2 (`lags` + 2) rows behind the first `lags`.
     """
-    _check_level(level)
+    check_levels(level)
     columns = lags + 2
     n = len(hits) - lags
     if n < 2 * columns:
@@ -112,7 +113,7 @@ def expected_shortfall_test(
     when there are none; Z₂ also at how many, and is then 1. p-values count the observed as one more draw, so they are
     at least 1 / (S + 1). Raises BadInput for an `es` that is not negative.
     """
-    _check_level(level)
+    check_levels(level)
     _check_negative("es", es_T)
     expected = level * len(returns_T)
     (z1,), (z2,) = _z1_and_z2(breaches(returns_T[None], var_T, es_T), expected)
@@ -126,7 +127,7 @@ def fz0(returns: np.ndarray, var: np.ndarray, es: np.ndarray, level: float) -> n
     FZ0 of Patton, Ziegel and Chen (2019), the scale-free member of the class of Fissler and Ziegel (2016):
     lowest on average for the true pair. Raises BadInput for a `var` or `es` that is not negative.
     """
-    _check_level(level)
+    check_levels(level)
     _check_negative("var", var)
     _check_negative("es", es)
     return -np.maximum(var - returns, 0) / (level * es) + var / es + np.log(-es) - 1
@@ -156,11 +157,6 @@ def _share_below(null_S: np.ndarray, observed: float) -> float:
     if np.isnan(observed):
         return np.nan
     return float((1 + np.count_nonzero(null_S <= observed)) / (1 + np.count_nonzero(~np.isnan(null_S))))
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise BadInput(f"level={level} is not a probability between 0 and 1; write 5 % as 0.05")
 
 
 def _check_negative(name: str, values: np.ndarray) -> None:
