@@ -1,5 +1,5 @@
-"""Decoding with PyTorch as it should be done: prompts read once, keys and values in buffers of fixed size, sampling on the
-whole batch. And as the original does it, with the prefix computed again for every token."""
+"""Decoding with PyTorch as it should be done: prompts read once, keys and values in buffers of fixed size, sampling on
+the whole batch. And as the original does it, with the prefix computed again for every token."""
 
 from __future__ import annotations
 

@@ -62,8 +62,7 @@ def run(flags: ForecastFlags, console: Console) -> dict[str, Any]:
     """Simulate, print, draw."""
     import jax
 
-    from mqc_jax.decoding import Sampler
-    from mqc_jax.forecasting import History, path_returns, sample_tokens
+    from mqc_jax.forecasting import History, simulate
     from mqc_jax.forecasting.plots import fan_chart
 
     use_device(flags.device)
@@ -85,17 +84,15 @@ def run(flags: ForecastFlags, console: Console) -> dict[str, Any]:
     cutoff = rows[here]
     history = History.of_rows(dataset, asset, cutoff, loaded.config.model.sequence_len)
     future, clock = _future(dataset, asset, market.times[rows], here, flags.horizon)
-    tokens = sample_tokens(
+    (log_returns,) = simulate(
         loaded.model,
         tokenizer,
-        history,
-        jax.random.key(flags.seed),
+        [history],
+        [jax.random.key(flags.seed)],
         steps=flags.horizon,
         n_paths=flags.n_paths,
-        sampler=Sampler(),
-        clock=clock,
+        clocks=[clock],
     )
-    log_returns = path_returns(tokenizer, history, tokens)
     paths = float(market.closes[cutoff]) * np.exp(np.cumsum(log_returns, axis=1))
     name, last_bar = dataset.assets[asset], _time(market.times[cutoff])
     seen = last_bar[:10] <= dataset.manifest["splits"]["validation_end"]

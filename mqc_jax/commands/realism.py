@@ -24,9 +24,8 @@ def draw_and_compare(run: Run, path: str, dataset: TokenDataset, split: Split, n
     """
     import jax
 
-    from mqc_jax.decoding import Sampler
     from mqc_jax.evaluation.realism import realism, terminal_table
-    from mqc_jax.forecasting import History, path_returns, sample_tokens
+    from mqc_jax.forecasting import History, simulate
 
     if dataset.market is None or not isinstance(run.tokenizer, ReturnTokenizer):
         raise BadInput(f"--n_paths {n_paths}: {path} knows no returns, so no paths of them; leave it out")
@@ -43,18 +42,9 @@ def draw_and_compare(run: Run, path: str, dataset: TokenDataset, split: Split, n
         clock = np.asarray(dataset.market.inputs[rows[mine]])[:, -len(CLOCK_NAMES) :] if has_clock else None
         key = jax.random.fold_in(jax.random.key(run.config.train.seed), number)
         with console.status(f"{n_paths} paths of {len(mine):,} bars of {asset}"):
-            tokens = sample_tokens(
-                run.model,
-                run.tokenizer,
-                history,
-                key,
-                steps=len(mine),
-                n_paths=n_paths,
-                sampler=Sampler(),
-                clock=clock,
-            )
+            about: dict[str, Any] = {"steps": len(mine), "n_paths": n_paths, "clocks": [clock]}
+            (paths,) = simulate(run.model, run.tokenizer, [history], [key], **about)
             returns = np.asarray(dataset.market.returns[rows])
-            paths = path_returns(run.tokenizer, history, tokens)
             found[asset] = realism(returns[mine], returns[: mine[0]], paths)
         console.print(terminal_table(asset, found[asset]))
     return found

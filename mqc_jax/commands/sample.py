@@ -57,7 +57,7 @@ def run(flags: SampleFlags, console: Console) -> dict[str, Any]:
     import jax
 
     from mqc_jax.decoding import Sampler
-    from mqc_jax.forecasting import History, path_returns, sample_tokens
+    from mqc_jax.forecasting import History, draw_paths
 
     try:
         sampler = Sampler(flags.temperature, flags.top_k, flags.top_p)
@@ -70,22 +70,23 @@ def run(flags: SampleFlags, console: Console) -> dict[str, Any]:
         history = _last_history(flags.checkpoint, loaded)
     else:
         history = History.of_tokens(loaded.tokenizer, _prompt(flags.seed_tokens, loaded))
-    tokens = sample_tokens(
+    found = draw_paths(
         loaded.model,
         loaded.tokenizer,
-        history,
-        jax.random.key(flags.seed),
+        [history],
+        [jax.random.key(flags.seed)],
         steps=flags.num_generate,
         n_paths=flags.num_samples,
         sampler=sampler,
     )
+    tokens = found.tokens_MRS[0]
     figures: dict[str, Any] = {"prompt": history.tokens.tolist(), "samples": tokens.tolist()}
     shown = history.tokens[-10:].tolist()
     console.print(f"prompt ({len(history.tokens)} tokens): {'… ' * (len(history.tokens) > 10)}{_words(shown)}")
     returns = np.empty(0)
     prices = isinstance(loaded.tokenizer, ReturnTokenizer) and loaded.manifest["options"]["signal"] not in WITHIN_BAR
-    if isinstance(loaded.tokenizer, ReturnTokenizer):
-        returns = path_returns(loaded.tokenizer, history, tokens)
+    if found.log_returns_MRS is not None:
+        returns = found.log_returns_MRS[0]
         figures["log_returns"] = returns.tolist()
     for i, sample in enumerate(tokens):
         total = f" ({np.expm1(returns[i].sum()):+.1%} over {flags.num_generate} steps)" if prices else ""

@@ -1,7 +1,19 @@
 """From a model to sequences of tokens."""
 
 from mqc_jax.decoding.cache import empty_cache
-from mqc_jax.decoding.generate import Feedback, generate
+from mqc_jax.decoding.generate import Drawn, Feedback, Prompts, decode, generate, power_of_two, stream
 from mqc_jax.decoding.sampler import Sampler
+from mqc_jax.decoding.storage import CacheDtype
 
-__all__ = ["Feedback", "Sampler", "empty_cache", "generate"]
+__all__ = [
+    "CacheDtype",
+    "Drawn",
+    "Feedback",
+    "Prompts",
+    "Sampler",
+    "decode",
+    "empty_cache",
+    "generate",
+    "power_of_two",
+    "stream",
+]

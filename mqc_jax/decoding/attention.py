@@ -36,7 +36,7 @@ class Sums(NamedTuple):
 
 def over_prompts(query_KGHB: Array, shared: Shared, seen_MP: Array) -> Sums:
     """All paths of a prompt in one product with its keys, and one with its values."""
-    n_prompts, n_positions = seen_MP.shape
+    n_prompts = len(seen_MP)
     n_kv, group, width, batch = query_KGHB.shape
     query = query_KGHB.reshape(n_kv, group, width, n_prompts, -1)
     query_MKHX = query.transpose(3, 0, 2, 1, 4).reshape(n_prompts, n_kv, width, -1)  # X: G R

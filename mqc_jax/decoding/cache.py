@@ -99,5 +99,9 @@ def decoder_cache(cache: KVCache, length_M: Array, n_paths: int, capacity: int, 
         return narrowed(jnp.pad(ended(part_LMPKH, length_M), room), dtype)
 
     rings = Ring(moved(keys), moved(values))
-    each = (jax.tree.map(lambda x: x[n], rings) for n in range(n_layer))
-    return DecoderCache(None, tuple(each), length_M, jnp.int32(n_positions), jnp.int32(n_positions))
+    end = jnp.int32(n_positions)
+    return DecoderCache(None, tuple(_layer(rings, n) for n in range(n_layer)), length_M, end, end)
+
+
+def _layer(stacked: Ring, n: int) -> Ring:
+    return jax.tree.map(lambda x: x[n], stacked)

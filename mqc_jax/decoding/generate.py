@@ -1,7 +1,7 @@
 """Autoregressive generation, in phases: read the prompts, then draw a token and read it, step by step.
 
-Shapes come in powers of two, so that a longer prompt, or another number of paths or steps, finds a compiled program.
-Axis letters: M prompts  R paths of each  B = M R paths  P prompt positions  S steps  V vocabulary  F float inputs.
+Prompt lengths and steps are rounded up to powers of two, so that longer ones find a compiled program. Axis letters:
+M prompts  R paths of each  B = M R paths  P prompt positions  S steps  V vocabulary  F float inputs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from mqc_jax.decoding.cache import DecoderCache, decoder_cache, empty_cache
@@ -21,17 +22,24 @@ from mqc_jax.decoding.storage import CacheDtype
 from mqc_jax.decoding.weights import DecoderWeights, decoder_weights
 from mqc_jax.model import GPT
 
-# (state, token_B, share_B) -> (state, inputs_BF, output): what the model reads beside a token that was just drawn, and
-# what else is to be known of it. `share_B` in (0, 1) says how far into its bin each return falls.
+# (state, token_B, share_B) -> (state, inputs_BF, output_B): what the model reads beside a token that was just drawn,
+# and what it stands for. `share_B`, in (0, 1), says how far into its bin a return falls.
 Feedback = Callable[[Any, Array, Array], tuple[Any, Array | None, Any]]
 
 
 class Prompts(NamedTuple):
-    """M prompts, each from its beginning; positions from its length on are padding."""
+    """M prompts, each from its beginning; what stands behind its length is never read."""
 
     tokens_MP: Array
     inputs_MPF: Array | None
     length_M: Array
+
+
+class Drawn(NamedTuple):
+    """S tokens of B paths, and what the feedback said of each."""
+
+    tokens_SB: Array
+    outputs_SB: Any  # None without feedback
 
 
 class Decoding(NamedTuple):
@@ -43,13 +51,7 @@ class Decoding(NamedTuple):
     key_B: Array
     n_drawn: Array  # ()
     state: Any  # the feedback's
-
-
-class Drawn(NamedTuple):
-    """S tokens of B paths, and what the feedback put out for each."""
-
-    tokens_SB: Array
-    outputs: Any  # leading axis S; None without feedback
+    schedule_S: Array  # tokens that are not drawn; −1 for those that are
 
 
 def generate(
@@ -77,9 +79,8 @@ def generate(
     batch, length = prompt_BT.shape
     key_B = key if key.ndim else jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))
     prompts = Prompts(prompt_BT, inputs_BTF, jnp.full(batch, length, jnp.int32))
-    return decode(
-        model, prompts, key_B[:, None], steps=steps, sampler=sampler, state=state, feedback=feedback
-    ).tokens_SB.T
+    drawn = decode(model, prompts, key_B[:, None], steps=steps, sampler=sampler, state=state, feedback=feedback)
+    return drawn.tokens_SB.T
 
 
 def decode(
@@ -91,15 +92,22 @@ def decode(
     sampler: Sampler,
     state: Any = None,
     feedback: Feedback | None = None,
+    schedule: np.ndarray | None = None,
+    cache_dtype: CacheDtype | None = None,
 ) -> Drawn:
     """Draw `steps` tokens of R paths of each prompt: path (m, r) depends on its prompt, its state and its key only.
 
-    `state` has one row for each of the B paths, those of a prompt beside one another. R above 1 reads each prompt once
-    for all of its paths.
+    Args:
+      key_MR: a key per path. More than one of a prompt share what was read of it.
+      state: one row for each of the B paths, those of a prompt beside one another.
+      feedback: as in `generate`; its outputs come back beside the tokens.
+      schedule: (steps,) tokens that are to stand in every path, like those that mark sessions; −1 where one is drawn.
+      cache_dtype: how each path's own keys and values are held, by default in the model's compute dtype; 'int8' takes
+        the least memory, and is no longer exact.
     """
-    decoding = start(model, prompts, key_MR, steps=steps, state=state)
-    size = power_of_two(steps)
-    _, drawn = _advance(model, decoding, steps, size=size, sampler=sampler, feedback=feedback)
+    about = {"steps": steps, "state": state, "schedule": schedule, "cache_dtype": cache_dtype}
+    decoding = _read(model, prompts, key_MR, **about)
+    _, drawn = _advance(model, decoding, steps, size=power_of_two(steps), sampler=sampler, feedback=feedback)
     return jax.tree.map(lambda x: x[:steps], drawn)
 
 
@@ -112,37 +120,58 @@ def stream(
     sampler: Sampler,
     state: Any = None,
     feedback: Feedback | None = None,
+    schedule: np.ndarray | None = None,
+    cache_dtype: CacheDtype | None = None,
     at_once: int = 1,
 ) -> Iterator[Drawn]:
-    """The same draws as `decode`, `at_once` steps at a time, as they come."""
-    decoding = start(model, prompts, key_MR, steps=steps, state=state)
+    """What `decode` draws, `at_once` steps at a time, as they come."""
+    about = {"steps": steps, "state": state, "schedule": schedule, "cache_dtype": cache_dtype}
+    decoding = _read(model, prompts, key_MR, **about)
     for first in range(0, steps, at_once):
         n = min(at_once, steps - first)
         decoding, drawn = _advance(model, decoding, n, size=at_once, sampler=sampler, feedback=feedback)
         yield jax.tree.map(lambda x, n=n: x[:n], drawn)
 
 
-def start(
-    model: GPT, prompts: Prompts, key_MR: Array, *, steps: int, state: Any, cache_dtype: CacheDtype | None = None
+def _read(
+    model: GPT,
+    prompts: Prompts,
+    key_MR: Array,
+    *,
+    steps: int,
+    state: Any,
+    schedule: np.ndarray | None,
+    cache_dtype: CacheDtype | None,
 ) -> Decoding:
-    """Read the prompts; room for `steps` tokens behind them."""
-    n_prompts, length = prompts.tokens_MP.shape
-    n_paths = key_MR.shape[1]
-    padding = power_of_two(length) - length
-    tokens_MP = jnp.pad(prompts.tokens_MP, [(0, 0), (0, padding)])
-    inputs = prompts.inputs_MPF
-    inputs_MPF = None if inputs is None else jnp.pad(inputs, [(0, 0), (0, padding), (0, 0)])
-    own = steps if n_paths > 1 else steps + length + padding
-    window = model.config.sequence_len if n_paths > 1 else max(model.config.sequence_len, length + padding)
-    capacity = power_of_two(min(own, window))
-    dtype = cache_dtype or model.config.dtype
-    padded = Prompts(tokens_MP, inputs_MPF, prompts.length_M)
-    return _start(model, padded, key_MR, state, capacity=capacity, cache_dtype=dtype)
+    """Round shapes up, read the prompts, leave room for `steps` tokens behind them."""
+    length, shared = prompts.tokens_MP.shape[1], key_MR.shape[1] > 1
+    longest = power_of_two(length)
+    inputs = None if prompts.inputs_MPF is None else _pad(prompts.inputs_MPF, longest, axis=1)
+    padded = Prompts(_pad(prompts.tokens_MP, longest, axis=1), inputs, prompts.length_M)
+    given = np.full(steps, -1, np.int32) if schedule is None else np.asarray(schedule, np.int32)
+    window = model.config.sequence_len
+    room = min(steps, window) if shared else min(steps + longest, max(window, longest))
+    return _start(
+        model,
+        padded,
+        key_MR,
+        state,
+        _pad(given, power_of_two(steps), axis=0),
+        capacity=power_of_two(room),
+        cache_dtype=cache_dtype or model.config.dtype,
+    )
 
 
 @partial(jax.jit, static_argnames=("capacity", "cache_dtype"))
 def _start(
-    model: GPT, prompts: Prompts, key_MR: Array, state: Any, *, capacity: int, cache_dtype: CacheDtype
+    model: GPT,
+    prompts: Prompts,
+    key_MR: Array,
+    state: Any,
+    schedule_S: Array,
+    *,
+    capacity: int,
+    cache_dtype: CacheDtype,
 ) -> Decoding:
     n_prompts, n_positions = prompts.tokens_MP.shape
     n_paths = key_MR.shape[1]
@@ -156,6 +185,7 @@ def _start(
         key_MR.reshape(-1),
         jnp.int32(0),
         state,
+        schedule_S,
     )
 
 
@@ -165,26 +195,30 @@ def _advance(
 ) -> tuple[Decoding, Drawn]:
     """Take `n_steps` steps; what is drawn stands in the first of `size` rows."""
 
-    def tick(decoding: Decoding) -> tuple[Decoding, Array, Any]:
+    def tick(decoding: Decoding) -> tuple[Decoding, Drawn]:
         key_B = jax.vmap(jax.random.fold_in, (0, None))(decoding.key_B, decoding.n_drawn)
-        token_B = sampler(key_B, decoding.logits_BV)
-        state, inputs_BF, output = decoding.state, None, None
+        given = decoding.schedule_S[decoding.n_drawn]
+        token_B = jnp.where(given < 0, sampler(key_B, decoding.logits_BV), given)
+        state, inputs_BF, output_B = decoding.state, None, None
         if feedback is not None:
-            state, inputs_BF, output = feedback(state, token_B, sampler.share(key_B))
+            state, inputs_BF, output_B = feedback(state, token_B, sampler.share(key_B))
         logits_BV, cache = step(model, decoding.weights, decoding.cache, token_B, inputs_BF)
         decoding = decoding._replace(cache=cache, logits_BV=logits_BV, n_drawn=decoding.n_drawn + 1, state=state)
-        return decoding, token_B, output
+        return decoding, Drawn(token_B, output_B)
 
-    def store(n: Array, carry: tuple[Decoding, Drawn]) -> tuple[Decoding, Drawn]:
-        decoding, drawn = carry
-        decoding, *new = tick(decoding)
-        return decoding, jax.tree.map(lambda rows, row: rows.at[n].set(row), drawn, Drawn(*new))
+    def keep(n: Array, carry: tuple[Decoding, Drawn]) -> tuple[Decoding, Drawn]:
+        decoding, new = tick(carry[0])
+        return decoding, jax.tree.map(lambda rows, row: rows.at[n].set(row), carry[1], new)
 
-    _, *like = jax.eval_shape(tick, decoding)
-    empty = jax.tree.map(lambda one: jnp.zeros((size, *one.shape), one.dtype), Drawn(*like))
-    return jax.lax.fori_loop(0, n_steps, store, (decoding, empty))
+    _, like = jax.eval_shape(tick, decoding)
+    empty = jax.tree.map(lambda one: jnp.zeros((size, *one.shape), one.dtype), like)
+    return jax.lax.fori_loop(0, n_steps, keep, (decoding, empty))
 
 
 def power_of_two(n: int) -> int:
     """The least one that is not below n ≥ 1."""
     return 1 << (n - 1).bit_length()
+
+
+def _pad(x: Array | np.ndarray, length: int, axis: int) -> Array:
+    return jnp.pad(jnp.asarray(x), [(0, length - size if k == axis else 0) for k, size in enumerate(x.shape)])

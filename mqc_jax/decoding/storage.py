@@ -33,7 +33,7 @@ def zeros(shape: tuple[int, ...], dtype: CacheDtype) -> Stored:
 def narrowed(x: Array, dtype: CacheDtype) -> Stored:
     """x in fewer bits: int8 divides each vector by its largest entry over 127.
 
-    bfloat16 is held as the integers of its bits: a CPU's compiler takes a whole buffer of bfloat16 apart to write a row.
+    bfloat16 is held as the integers of its bits: to write a row of bfloat16, XLA converts the whole buffer on a CPU.
     """
     if dtype == "int8":
         x = x.astype(jnp.float32)

@@ -1,5 +1,6 @@
 """From a trained run to paths and pictures."""
 
-from mqc_jax.forecasting.paths import History, path_returns, sample_tokens
+from mqc_jax.forecasting.history import History
+from mqc_jax.forecasting.paths import Paths, draw_paths, series_key, simulate
 
-__all__ = ["History", "path_returns", "sample_tokens"]
+__all__ = ["History", "Paths", "draw_paths", "series_key", "simulate"]
