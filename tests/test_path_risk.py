@@ -111,14 +111,16 @@ def test_first_passage_is_the_recursion_of_the_walk():
     for barrier in (-0.04, 0.06):
         found = first_passage_time(walk(0, 200_000), barrier)
         expected = np.diff(touching(barrier), prepend=0)
-        assert (np.abs(found.probability_S - expected) < 4 * found.standard_error_S).all()
-        assert found.probability_S.sum() + found.never.value == pytest.approx(1)
+        assert (np.abs(found.at_S - expected) < 4 * found.at_standard_error_S).all()
+        assert (np.abs(found.by_S - touching(barrier)) < 4 * found.by_standard_error_S).all()
+        np.testing.assert_allclose(found.by_S, np.cumsum(found.at_S))
+        assert found.by_S[-1] + found.never.value == pytest.approx(1)
 
 
 def test_a_barrier_is_touched_by_the_first_close_at_it_or_beyond():
     paths = np.log([[0.98, 0.95 / 0.98, 1.0], [1.02, 0.9, 1.2], [0.99, 1.0, 1.0], [0.5, 1.0, 1.0]])
     found = first_passage_time(paths, float(np.expm1(np.log(0.95 / 0.98) + np.log(0.98))))
-    np.testing.assert_allclose(found.probability_S, [0.25, 0.5, 0.0])
+    np.testing.assert_allclose(found.at_S, [0.25, 0.5, 0.0])
     assert found.never.value == 0.25
     assert probability_of_touching(paths, 0.1).value == 0.25
 

@@ -32,8 +32,10 @@ class Estimate(NamedTuple):
 class FirstPassage(NamedTuple):
     """When a barrier is touched first, if it is."""
 
-    probability_S: np.ndarray  # at the close of step 1, 2, …, and not before
-    standard_error_S: np.ndarray
+    at_S: np.ndarray  # probability that it is at the close of step 1, 2, …, and not before
+    at_standard_error_S: np.ndarray
+    by_S: np.ndarray  # that it is at that close or before
+    by_standard_error_S: np.ndarray
     never: Estimate  # not within the S steps
 
 
@@ -80,8 +82,7 @@ def first_passage_time(paths_PS: np.ndarray, barrier: float) -> FirstPassage:
     """The step at whose close `barrier` is touched first; as for `probability_of_touching`."""
     touched_PS = _touched(paths_PS, barrier)
     first_PS = np.diff(touched_PS, axis=1, prepend=False)
-    probability_S, standard_error_S = np.array([_share(first_P) for first_P in first_PS.T]).T
-    return FirstPassage(probability_S, standard_error_S, _share(~touched_PS[:, -1]))
+    return FirstPassage(*_shares(first_PS), *_shares(touched_PS), _share(~touched_PS[:, -1]))
 
 
 def drawdowns(paths_PS: np.ndarray, horizon: int) -> np.ndarray:
@@ -155,10 +156,15 @@ def _quantile(values_N: np.ndarray, level: float) -> Estimate:
 
 
 def _share(counted_P: np.ndarray) -> Estimate:
-    """Of the paths; its error is not 0 where none or all are counted (Agresti and Coull 1998)."""
-    count, n = np.count_nonzero(counted_P), len(counted_P)
-    shrunk = (count + 2) / (n + 4)
-    return Estimate(count / n, float(np.sqrt(shrunk * (1 - shrunk) / (n + 4))))
+    value_1, standard_error_1 = _shares(counted_P[:, None])
+    return Estimate(float(value_1[0]), float(standard_error_1[0]))
+
+
+def _shares(counted_PS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the paths, and their errors, which are not 0 where none or all are counted (Agresti and Coull 1998)."""
+    count_S, n = counted_PS.sum(axis=0), len(counted_PS)
+    shrunk_S = (count_S + 2) / (n + 4)
+    return count_S / n, np.sqrt(shrunk_S * (1 - shrunk_S) / (n + 4))
 
 
 def _checked(paths_PS: np.ndarray, horizon: int = 1) -> np.ndarray:
