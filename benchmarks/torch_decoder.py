@@ -10,6 +10,13 @@ from torch.nn import functional as F
 from benchmarks.torch_gpt import TorchGPT, norm, rotate
 
 
+def draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One token per row, (B, 1); without a generator the likeliest."""
+    if generator is None:
+        return logits.argmax(dim=-1, keepdim=True)
+    return torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=generator)
+
+
 class CachedDecoder:
     """Draws tokens with a TorchGPT in its parameters' precision; every row has keys and values of its own."""
 
@@ -20,11 +27,11 @@ class CachedDecoder:
         self.cache = torch.zeros(shape, dtype=model.lm_head.weight.dtype)
 
     @torch.inference_mode()
-    def generate(self, prompt: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    def draw(self, prompt: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
         """`steps` tokens behind each row of `prompt` (B, T)."""
         logits, drawn, length = self.read(prompt, 0), [], prompt.shape[1]
         for step in range(steps):
-            token = torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=generator)
+            token = draw(logits, generator)
             drawn.append(token)
             logits = self.read(token, length + step)
         return torch.cat(drawn, dim=1)
@@ -32,15 +39,16 @@ class CachedDecoder:
     def read(self, tokens: Tensor, start: int) -> Tensor:
         """Read (B, T) tokens at positions from `start`; float32 logits of the next, (B, V)."""
         model, (batch, time) = self.model, tokens.shape
-        cos, sin = (table[:, start : start + time] for table in (model.cos, model.sin))
+        end = start + time
+        cos, sin = (table[:, start:end] for table in (model.cos, model.sin))
         x = norm(model.transformer["wte"](tokens))
         for layer, block in enumerate(model.transformer["h"]):
             y, attention = norm(x), block.attn
             q, k, v = (f(y).view(batch, time, -1, self.head_dim) for f in (attention.c_q, attention.c_k, attention.c_v))
             q, k = norm(rotate(q, cos, sin)), norm(rotate(k, cos, sin))
             keys, values = self.cache[layer]
-            keys[:, :, start : start + time], values[:, :, start : start + time] = k.transpose(1, 2), v.transpose(1, 2)
-            seen = (t[:, :, : start + time] for t in (keys, values))
+            keys[:, :, start:end], values[:, :, start:end] = k.transpose(1, 2), v.transpose(1, 2)
+            seen = (t[:, :, :end] for t in (keys, values))
             mixed = F.scaled_dot_product_attention(
                 q.transpose(1, 2), *seen, is_causal=time > 1, enable_gqa=q.size(2) != k.size(2)
             )
@@ -51,11 +59,9 @@ class CachedDecoder:
 
 
 @torch.inference_mode()
-def generate_again_and_again(model: TorchGPT, prompt: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+def draw_again_and_again(model: TorchGPT, prompt: Tensor, steps: int, generator: torch.Generator | None) -> Tensor:
     """The original's way: all tokens so far through the network for every new one."""
     tokens = prompt
     for _ in range(steps):
-        logits = model(tokens)[:, -1]
-        drawn = torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=generator)
-        tokens = torch.cat([tokens, drawn], dim=1)
+        tokens = torch.cat([tokens, draw(model(tokens)[:, -1], generator)], dim=1)
     return tokens[:, prompt.shape[1] :]
