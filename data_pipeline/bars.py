@@ -33,6 +33,7 @@ class ReturnSeries:
     clock: np.ndarray | None = None  # (T, 3) float32, how bars lie in time (`rows.CLOCK_NAMES`); None: regularly
     fine_returns: np.ndarray | None = None  # (T · patch,) the log returns that were taken together, if any were
     log_range: np.ndarray | None = None  # (T,) ln ln (high / low) of the bar, NaN where it has none; None: nowhere
+    stamps: np.ndarray | None = None  # (T,) datetime64[ns], the source's own; None: `times`
 
     def __len__(self) -> int:
         return len(self.times)
@@ -61,6 +62,7 @@ class ReturnSeries:
             None if self.opens is None else self.opens[low],
             None if self.clock is None else self.clock[high],
             self.log_returns[index.ravel()],
+            stamps=None if self.stamps is None else self.stamps[high],
         )
 
 

@@ -102,7 +102,8 @@ def read_asset(bars: pd.DataFrame, config: DataConfig, notes: Sequence[str] = ()
             readings.append(_unusable(unique_id, bars, notes))
             continue
         series = _with_clock(returns_of(frame, breaks, config.signal), frame, calendar, spacing, config.clock)
-        series = replace(series, times=completed(series.times, spacing, calendar))
+        stamps = None if spacing == DAY else series.times
+        series = replace(series, times=completed(series.times, spacing, calendar), stamps=stamps)
         entry = about | {"interval": interval_name(spacing)}
         if len(timeframes) > 1:
             entry["unique_id"] = f"{unique_id}@{timeframe}"
@@ -114,6 +115,17 @@ def read_asset(bars: pd.DataFrame, config: DataConfig, notes: Sequence[str] = ()
 def priced_times(bars: pd.DataFrame) -> np.ndarray:
     """When there was a price, oldest first: rows without one are often days without trade."""
     return np.sort(bars.loc[bars["close"].notna(), "ds"].to_numpy())
+
+
+def complete_before(bars: pd.DataFrame, instant: np.datetime64, calendar: str | None = None) -> pd.DataFrame:
+    """The raw bars of one asset that are complete before `instant`: no check of them looks behind it."""
+    bars = bars.loc[bars["ds"].to_numpy() < instant]
+    times = np.unique(priced_times(bars))
+    if len(times) < 2:
+        return bars
+    found, _ = calendar_of(str(bars["unique_id"].iloc[0]), times, calendar)
+    known = times[completed(times, bar_interval(times), found) < instant]
+    return bars.loc[bars["ds"].to_numpy() <= known[-1]] if len(known) else bars.iloc[:0]
 
 
 def _unusable(unique_id: str, bars: pd.DataFrame, notes: Sequence[str]) -> Reading:

@@ -6,12 +6,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mqc_jax.config import Config, DataConfig, ModelConfig, TrainConfig
     from mqc_jax.decoding import Sampler, generate
+    from mqc_jax.forecasting import Forecaster
     from mqc_jax.model import GPT
     from mqc_jax.run import Run, load_run
 
-__all__ = ["GPT", "Config", "DataConfig", "ModelConfig", "Run", "Sampler", "TrainConfig", "generate", "load_run"]
+__all__ = [
+    "GPT",
+    "Config",
+    "DataConfig",
+    "Forecaster",
+    "ModelConfig",
+    "Run",
+    "Sampler",
+    "TrainConfig",
+    "generate",
+    "load_run",
+]
 
-_HOME = {"GPT": "model", "Run": "run", "load_run": "run", "Sampler": "decoding", "generate": "decoding"}
+_HOME = {
+    "Forecaster": "forecasting",
+    "GPT": "model",
+    "Run": "run",
+    "load_run": "run",
+    "Sampler": "decoding",
+    "generate": "decoding",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "score a run on dates it never saw",
     "sample": "draw tokens behind a prompt",
     "forecast": "simulate the next bars of an asset, with bands",
+    "predict": "the next close of a file of prices, with its uncertainty",
     "sweep": "train a run per depth, and compare them by their compute",
     "plot": "draw the learning curves of runs",
     "known-answer": "measure what a model loses on processes whose law is known",

@@ -13,6 +13,8 @@ from data_pipeline.bars import canonical
 from data_pipeline.config import FileOptions
 from data_pipeline.errors import BadInput
 from data_pipeline.sources import bundled, files, synthetic
+from data_pipeline.sources.frame_table import FrameTable
+from data_pipeline.sources.table import check_options
 from data_pipeline.store import Store, is_store
 
 
@@ -80,6 +82,25 @@ class Files:
 
     def read(self, part: files.Part) -> tuple[pd.DataFrame, list[str]]:
         return files.read_part(part, self.options)
+
+    def details(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A pandas frame in any of the shapes that files have; it is named by its columns, else by --symbol."""
+
+    frame: pd.DataFrame
+    options: FileOptions
+    calendar: ClassVar[str | None] = None
+
+    def parts(self) -> Sequence[str]:
+        return ["frame"]
+
+    def read(self, part: str) -> tuple[pd.DataFrame, list[str]]:
+        check_options(self.options)
+        return files.read_table(FrameTable.of(self.frame, Path(part)), self.options)
 
     def details(self) -> dict[str, Any]:
         return {}

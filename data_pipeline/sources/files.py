@@ -100,6 +100,11 @@ def _read_file(path: Path, options: FileOptions) -> tuple[pd.DataFrame, list[str
         table = _open(path, options)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror or error}; give a file that can be read") from None
+    return read_table(table, options)
+
+
+def read_table(table: Table, options: FileOptions) -> tuple[pd.DataFrame, list[str]]:
+    """Raw bars of one table, and what was inferred; raises as `read_part` does."""
     layout = find_columns(table, options)
     texts = [p for p in (layout.date, layout.clock, layout.unique_id) if p is not None]
     numbers = sorted({p for fields in layout.fields.values() for p in fields.values()} - {*texts})

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
 from data_pipeline.errors import BadInput
-from data_pipeline.sources.columns import count_known
-from data_pipeline.sources.table import MAX_COLUMNS, SAMPLE_ROWS
+from data_pipeline.sources.frame_table import FrameTable
+from data_pipeline.sources.table import MAX_COLUMNS
 
 
-@dataclass(frozen=True)
-class ParquetTable:
-    """A Parquet file (`data_pipeline.sources.table.Table`)."""
-
-    path: Path
-    names: list[str]
-    assets: list[str] | None
-    sample: list[list[str]]
-    notes: list[str]
-    columns: list[pd.Series]
-
-    def read(self, texts: Sequence[int], numbers: Sequence[int]) -> dict[int, pd.Series]:
-        """Those columns, of the types they were written in."""
-        return {p: self.columns[p] for p in (*texts, *numbers)}
-
-    def row(self, index: int) -> int:
-        return index + 1
-
-
-def open_parquet(path: Path) -> ParquetTable:
-    """Read a whole file. Raises BadInput when it is no Parquet file or a damaged one."""
+def open_parquet(path: Path) -> FrameTable:
+    """Read a whole file. Raises BadInput when it is no Parquet file, a damaged one, or one without rows."""
     try:
         with path.open("rb") as handle:
             file = parquet.ParquetFile(handle)
@@ -45,33 +23,4 @@ def open_parquet(path: Path) -> ParquetTable:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0][:120]
         raise BadInput(f"{path}: not a readable Parquet file ({reason}); write it again") from None
-    if frame.empty:
-        raise BadInput(f"{path}: no rows; a file of prices has one row per bar")
-    index = [] if isinstance(frame.index, pd.RangeIndex) and frame.index.name is None else range(frame.index.nlevels)
-    levels = [frame.index.get_level_values(level) for level in index]
-    names, assets = _names(frame.columns, path)
-    columns = [level.to_series(index=range(len(frame))) for level in levels]
-    columns += [frame.iloc[:, p].reset_index(drop=True) for p in range(frame.shape[1])]
-    return ParquetTable(
-        path=path,
-        names=[str(level.name or "index") for level in levels] + names,
-        assets=None if assets is None else [""] * len(levels) + assets,
-        sample=[list(cells) for cells in zip(*(_text(column) for column in columns), strict=True)],
-        notes=[],
-        columns=columns,
-    )
-
-
-def _names(columns: pd.Index, path: Path) -> tuple[list[str], list[str] | None]:
-    """Names of the columns and, where they have two levels, the asset of each: in whichever level it stands."""
-    if not isinstance(columns, pd.MultiIndex):
-        return [str(name) for name in columns], None
-    if columns.nlevels != 2:
-        raise BadInput(f"{path}: columns of {columns.nlevels} levels; two are understood, price and ticker")
-    first, second = ([str(name) for name in columns.get_level_values(level)] for level in (0, 1))
-    return (first, second) if count_known(first) >= count_known(second) else (second, first)
-
-
-def _text(column: pd.Series) -> list[str]:
-    head = column.head(SAMPLE_ROWS)
-    return ["" if missing else str(cell) for cell, missing in zip(head, head.isna(), strict=True)]
+    return FrameTable.of(frame, path)

@@ -11,7 +11,7 @@ from data_pipeline import BadInput, TokenDataset
 from data_pipeline.dataset import Split
 from data_pipeline.rows import CLOCK_NAMES
 from data_pipeline.tokenizers import ReturnTokenizer
-from mqc_jax.commands.paths import check_paths
+from mqc_jax.forecasting.possible import check_paths
 from mqc_jax.run import Run
 
 MOST_BARS = 5_000  # of a path

@@ -14,8 +14,8 @@ from data_pipeline.token_file import parse_ids
 from data_pipeline.tokenizers import ReturnTokenizer
 from data_pipeline.tokenizers.scaling import WITHIN_BAR
 from mqc_jax.commands.device import Device, use_device
-from mqc_jax.commands.paths import check_paths
 from mqc_jax.flags import check_range, check_seed, parse
+from mqc_jax.forecasting.possible import check_paths
 from mqc_jax.run import Run, load_run, open_run_dataset
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 
 from data_pipeline.picture import picture
 
-BANDS = {95: "#dbe7f4", 80: "#a9c8e6", 50: "#6c9fd0"}  # % of the paths: one hue, fading outwards
+LEVELS = (50, 80, 95)  # % of the paths within each band
+FADING = LinearSegmentedColormap.from_list("fading", ["#6c9fd0", "#a9c8e6", "#dbe7f4"])  # from the innermost band out
 HUE = "#08306b"
 ZOOM = 20  # bars of history beside the enlarged fan
 
@@ -23,6 +26,7 @@ def fan_chart(
     cutoff: int,
     cutoff_label: str,
     paths: np.ndarray,
+    levels: Sequence[float] = LEVELS,
     n_thin: int = 10,
 ) -> None:
     """Draw the past, nested bands of the simulated paths behind the cut-off, a few of the paths, and what came.
@@ -34,6 +38,7 @@ def fan_chart(
       times, prices: (T,) bars, the last ones possibly behind the cut-off.
       cutoff, cutoff_label: index of the last bar the forecast has seen, and its date.
       paths: (n_paths, h) simulated prices of the h bars behind it.
+      levels: % of the paths within each band.
       n_thin: how many of the paths to draw.
     """
     with picture(path, 9, 4.2) as figure:
@@ -41,7 +46,7 @@ def fan_chart(
         fan = np.concatenate([np.full((len(paths), 1), prices[cutoff]), paths], axis=1)
         step = np.arange(len(prices)) - cutoff
         for axes in (left, right):
-            _draw_fan(axes, fan, n_thin if axes is right else 0)
+            _draw_fan(axes, fan, levels, n_thin if axes is right else 0)
             axes.plot(step[: cutoff + 1], prices[: cutoff + 1], color="black", linewidth=1)
             if cutoff + 1 < len(prices):
                 came = step[cutoff:], prices[cutoff:]
@@ -59,11 +64,12 @@ def fan_chart(
         right.legend(frameon=False, fontsize=8, loc="lower left")
 
 
-def _draw_fan(axes: Axes, fan: np.ndarray, n_thin: int) -> None:
+def _draw_fan(axes: Axes, fan: np.ndarray, levels: Sequence[float], n_thin: int) -> None:
     ahead = np.arange(fan.shape[1])
-    for level, colour in BANDS.items():
+    shade = np.linspace(0, 1, len(levels)) if len(levels) > 1 else [0.5]
+    for level, colour in sorted(zip(sorted(levels), FADING(shade), strict=True), key=lambda band: -band[0]):
         low, high = np.percentile(fan, [50 - level / 2, 50 + level / 2], axis=0)
-        axes.fill_between(ahead, low, high, color=colour, linewidth=0, label=f"{level} % band")
+        axes.fill_between(ahead, low, high, color=colour, linewidth=0, label=f"{level:g} % band")
     for thin in fan[:n_thin]:
         axes.plot(ahead, thin, color=HUE, linewidth=0.5, alpha=0.6)
     axes.plot(ahead, np.median(fan, axis=0), color=HUE, linewidth=1.6, label="median")
