@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: of several workers none is left with a long file when the others are done."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """The longest file, then the slow tests: of several workers none is left with much when the others are done."""
+    items.sort(key=lambda item: (item.path.name != "test_readme.py", item.get_closest_marker("slow") is None))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,3 +72,25 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tiny"
     assert run_script("train", ["--config", "tiny", "--out", str(out)]) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory, prices_csv: Path) -> tuple[Path, dict[str, str]]:
+    """The repository's files in a new folder, and a shell whose `python` is this one."""
+    place = tmp_path_factory.mktemp("clone") / "mqc-jax"
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.splitlines()
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, place / name)
+    # an environment the Makefile finds ready: the interpreter and the tools of the one that runs the tests
+    venv = place / ".venv"
+    venv.mkdir()
+    for part in Path(sys.prefix).iterdir():
+        if part.name != "installed":
+            (venv / part.name).symlink_to(part)
+    (venv / "installed").touch()
+    shutil.copy(prices_csv, place / "prices.csv")
+    environment = {**os.environ, "PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(place)}
+    return place, environment
