@@ -94,7 +94,7 @@ def train(
             how = "already finished at" if sitting.progress["finished"] else "going on from"
             console.print(f"{out}: {how} step {sitting.done} of at most {sitting.total}")
         with (
-            _open_writers(config, out, sitting.done) as write,
+            _open_writers(config, out, sitting.done, console) as write,
             TrainingProgress(console, sitting.done, sitting.total, sitting.token_flops, sitting.mesh.size) as display,
         ):
             sitting.run(display, write, stop, profile=profile)
@@ -133,11 +133,11 @@ def _open_checkpoints(directory: Path, about: dict[str, Any], console: Console) 
 
 
 @contextmanager
-def _open_writers(config: Config, out: Path, step: int) -> Iterator[Write]:
+def _open_writers(config: Config, out: Path, step: int, console: Console) -> Iterator[Write]:
     """The first process writes; where it fails, all fail."""
     with ExitStack() as stack:
         opened: list[Write] = []
-        writers = open_writers(config.train.writers, out, config.to_json(), step)
+        writers = open_writers(config.train.writers, out, config.to_json(), step, console.print)
         at_first(lambda: opened.append(stack.enter_context(writers)))
         yield lambda line: at_first(lambda: opened[0](line))
 
