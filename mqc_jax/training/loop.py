@@ -16,9 +16,9 @@ from jax import Array
 from rich.console import Console
 
 from data_pipeline.dataset import TokenDataset
-from data_pipeline.errors import BadInput, NumericFailure, OutOfResources, Stopped
+from data_pipeline.errors import BadInput, NumericFailure, Stopped
 from mqc_jax.checkpoint import Checkpoints
-from mqc_jax.config import Config, TrainConfig
+from mqc_jax.config import Config
 from mqc_jax.model import count_parameters
 from mqc_jax.run import Run, what_it_is
 from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
@@ -26,6 +26,7 @@ from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
 from mqc_jax.training.distributed import at_first, is_first, together
 from mqc_jax.training.flops import train_flops_per_token
 from mqc_jax.training.lock import only_writer
+from mqc_jax.training.memory import enough_memory
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
 from mqc_jax.training.sharding import describe, make_mesh, put_whole, readable, shard_rows, shard_state
@@ -84,7 +85,7 @@ def train(
     with (
         together(out),
         _only_writer(out),
-        _enough_memory(config.train, out),
+        enough_memory(config, out),
         _open_checkpoints(out / "checkpoints", about, console) as checkpoints,
         StopRequest() as stop,
     ):
@@ -99,22 +100,6 @@ def train(
         ):
             sitting.run(display, write, stop, profile=profile)
     return sitting.summary()
-
-
-@contextmanager
-def _enough_memory(settings: TrainConfig, out: Path) -> Iterator[None]:
-    """Name what takes less, where the device runs out."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        size = settings.batch_size
-        parts = next((n for n in range(settings.accumulate + 1, size + 1) if size % n == 0), None)
-        smaller = [f"--accumulate {parts}, for steps on the same windows"] if parts else []
-        smaller += [f"--batch_size {size // 2}"] if size > 1 else []
-        try_ = ", or with ".join(smaller) or "--remat all"
-        raise OutOfResources(f"{out}: out of memory in a step of {size} windows; train again with {try_}") from None
 
 
 @contextmanager
