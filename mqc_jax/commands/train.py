@@ -38,7 +38,7 @@ class TrainFlags:
     resume: bool = False
     """Go on from the newest checkpoint of the run in --out, as if it had never stopped."""
     profile: bool = False
-    """Write a trace of 5 steps to <out>/profile, for TensorBoard or Perfetto."""
+    """Write a trace of the first 5 steps to <out>/profile, for TensorBoard or Perfetto."""
     allow_inexact: bool = False
     """Resume on other devices, or on another --mesh, than before; the run then differs in the last digits."""
     coordinator: str | None = None

@@ -36,7 +36,7 @@ from mqc_jax.training.step import TrainState, first_state
 from mqc_jax.training.validate import validation_loss
 from mqc_jax.training.writers import open_writers
 
-TRACED = 5  # steps, at most
+TRACED = 5  # steps, or those of an epoch where it has fewer
 Write = Callable[[dict[str, Any]], None]
 
 
@@ -73,9 +73,9 @@ def train(
 
     The run directory's head (config, tokenizer, manifest) is already there. With `resume`, training goes on from the
     newest checkpoint, as if it had never stopped; on devices in another shape, whose sums differ in the last digits,
-    only with `allow_inexact`. With `profile`, a trace of some steps is written to `out`/profile. `bases` are the runs
-    to start from where they are open already; it is emptied, for they take memory. Where there are several processes,
-    all call this together.
+    only with `allow_inexact`. With `profile`, a trace of the first steps, not of compiling, is written to
+    `out`/profile. `bases` are the runs to start from where they are open already; it is emptied, for they take memory.
+    Where there are several processes, all call this together.
 
     Raises NumericFailure at a loss that is not finite, Stopped after a signal. `check_fit` says beforehand whether the
     data can train the configuration.
@@ -165,10 +165,12 @@ class Sitting:
 
     def run(self, display: TrainingProgress, write: Write, stop: StopRequest, *, profile: bool) -> None:
         """To the last step, to the patience's end, or to a signal."""
-        late, first = None, self.done
+        late = None
+        if profile:
+            self.at_once = max(self.at_once, min(self.per_epoch, TRACED))
         while self.done < self.total and not self.progress["finished"]:
             n_steps = min(self.at_once, self.per_epoch - self.done % self.per_epoch)
-            if profile and self.done > first:  # the first ones compile
+            if profile:
                 new, profile = self._traced(min(n_steps, TRACED)), False
             else:
                 new = self.dispatch(n_steps)
@@ -219,6 +221,7 @@ class Sitting:
 
     def _traced(self, n_steps: int) -> Dispatched:
         """Ask for some steps; the first process writes what its device does meanwhile."""
+        self.dispatch(0)  # compiles
         if not is_first():
             return self.dispatch(n_steps)
         jax.block_until_ready(self.state.step)
