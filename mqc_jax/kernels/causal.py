@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from mqc_jax.kernels.precision import is_ampere_or_newer
-from mqc_jax.kernels.products import product, transposed
+from mqc_jax.kernels.products import attention, product, transposed
 
 BLOCK = 64  # queries that share one product
 Way = Literal["blocks", "xla", "cudnn"]
@@ -25,7 +25,7 @@ def causal_attention(query_BTNH: Array, key_BTKH: Array, value_BTKH: Array, way:
         way = best_way("ampere" if fused else backend, query_BTNH.dtype, query_BTNH.shape[-1])
     if way == "blocks":
         return _in_blocks(query_BTNH, key_BTKH, value_BTKH)
-    return jax.nn.dot_product_attention(query_BTNH, key_BTKH, value_BTKH, is_causal=True, implementation=way)
+    return attention(query_BTNH, key_BTKH, value_BTKH, is_causal=True, implementation=way)
 
 
 def best_way(backend: str, dtype: DTypeLike, head_dim: int) -> Way:

@@ -24,6 +24,7 @@ from jax import Array
 
 from mqc_jax.config import ModelConfig
 from mqc_jax.kernels.precision import native_precision
+from mqc_jax.kernels.products import product
 from mqc_jax.model.attention import Attention, KVCache
 from mqc_jax.model.layers import dropout, init_linear, linear, relu_squared, rms_norm
 from mqc_jax.model.ordinal import N_FUNCTIONS, ordinal_basis
@@ -167,7 +168,7 @@ class GPT(nnx.Module):
         if self.bins is None:
             return SOFT_CAP * jnp.tanh(head_BTR[..., : self.config.vocab_size] / SOFT_CAP)
         basis_VP = jnp.asarray(ordinal_basis(np.array(self.bins.values)))
-        scores_BTV = head_BTR @ basis_VP.T
+        scores_BTV = product(head_BTR, basis_VP.T)
         return SOFT_CAP * jnp.tanh(scores_BTV / SOFT_CAP) + jnp.asarray(self.bins.log_masses)
 
 
