@@ -83,7 +83,7 @@ def train(
     settings = {name: value for name, value in vars(config.train).items() if name != "mesh"}
     about = {"train": settings, **what_it_is(config, dataset.tokenizer, dataset.manifest)}
     with (
-        together(out),
+        together(f" with --resume --out {out}"),
         _only_writer(out),
         enough_memory(config, out),
         _open_checkpoints(out / "checkpoints", about, console) as checkpoints,
