@@ -1,10 +1,14 @@
 """What one of several processes meets, all end with: two, played one after the other over a store that is a dict."""
 
 import itertools
+import re
+import sys
+from functools import partial
 from types import SimpleNamespace
 
 import jax
 import pytest
+from conftest import ROOT
 
 from data_pipeline.errors import BadInput, SomeFailed, outcome
 from mqc_jax.cli import run_script
@@ -95,3 +99,47 @@ def test_where_one_is_gone_before_there_is_a_run_the_others_end_in_a_line(tmp_pa
     assert capsys.readouterr().err == (
         "error: another process is gone (UNAVAILABLE: Connection reset by peer); start all again\n"
     )
+
+
+class FakeRay:
+    """Ray on this machine: an actor's method runs at once."""
+
+    util = SimpleNamespace(get_node_ip_address=lambda: "10.0.0.1")
+
+    @staticmethod
+    def remote(**resources):
+        assert resources == {"num_gpus": 8}
+
+        def actor(kind):
+            def method(name):
+                return property(lambda self: SimpleNamespace(remote=partial(getattr(kind, name), self)))
+
+            names = [name for name in vars(kind) if not name.startswith("_")]
+            return SimpleNamespace(remote=type(kind.__name__, (), {name: method(name) for name in names}))
+
+        return actor
+
+    @staticmethod
+    def get(found):
+        return found
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_recipe_for_ray_begins_a_run_and_goes_on_with_one_that_is_there(tmp_path, monkeypatch, there):
+    _, recipe = (ROOT / "docs/scale.md").read_text().split("## Ray")
+    (code,) = re.findall(r"```python\n(.*?)```", recipe, re.DOTALL)
+    assert "/shared/base" in code
+    out = tmp_path / "base"
+    if there:
+        out.mkdir()
+        (out / "config.json").touch()
+    started = []
+    monkeypatch.setitem(sys.modules, "ray", FakeRay)
+    monkeypatch.setattr("subprocess.run", lambda command: started.append(command) or SimpleNamespace(returncode=0))
+    exec(code.replace("/shared/base", str(out)), {})
+    assert [command[:2] for command in started] == [["python", "train.py"]] * 2
+    for number, command in enumerate(started):
+        words = dict(itertools.zip_longest(command[2:], command[3:], fillvalue=""))
+        assert ("--resume" in words, "--config" in words) == (there, not there)
+        assert words["--out"] == str(out)
+        assert words["--process_id"] == str(number)
