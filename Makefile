@@ -27,7 +27,7 @@ lint: $(STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: lint
-	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 bench: $(STAMP)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "make bench compares with PyTorch: $(BIN)/pip install torch"; exit 2; }

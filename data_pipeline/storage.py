@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import secrets
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from data_pipeline.errors import BadInput, DamagedData
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, a quota, the limit of a file's size
 
 
 @contextmanager

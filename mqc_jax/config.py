@@ -8,6 +8,7 @@ from typing import Any, Literal
 from data_pipeline.config import DataConfig, FileOptions, check_types, require
 
 AXES = ("data", "fsdp", "tensor")  # of the mesh of devices
+MAX_HEAD_DIM = 4096  # attention in blocks (kernels/causal.py) takes exp of scores up to its root
 WRITERS = ("tensorboard", "wandb", "trackio")  # of metrics, beside the run's own file
 
 
@@ -67,6 +68,11 @@ class ModelConfig:
             f"rotated in pairs; try --n_embd {self.n_embd + self.n_head}",
         )
         require(
+            self.head_dim <= MAX_HEAD_DIM,
+            f"n_embd={self.n_embd} / n_head={self.n_head} gives heads of size {self.head_dim}, which must be at most "
+            f"{MAX_HEAD_DIM}; try --n_head {self._more_heads()}",
+        )
+        require(
             self.n_head % self.n_kv_head == 0,
             f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; try --n_kv_head {self.n_head}",
         )
@@ -82,6 +88,12 @@ class ModelConfig:
     def padded_vocab_size(self) -> int:
         """All tokens rounded up to a multiple of 64, as the original's tables are."""
         return 64 * -(-(self.vocab_size + self.n_special) // 64)
+
+    def _more_heads(self) -> int:
+        """The fewest heads, a multiple of those there are, whose size is even and not too large."""
+        pieces = range(1, self.head_dim + 1)
+        few = next(n for n in pieces if self.head_dim % (2 * n) == 0 and self.head_dim // n <= MAX_HEAD_DIM)
+        return few * self.n_head
 
 
 @dataclass(frozen=True)

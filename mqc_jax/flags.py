@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import tyro
 from rich.console import Console
 
-from data_pipeline.errors import BadInput, MqcError, OutOfResources
-from data_pipeline.storage import FULL, write_json
+from data_pipeline.errors import BadInput, MqcError, outcome
+from data_pipeline.storage import write_json
 
 Flags = TypeVar("Flags")
 CONFIG = (tyro.conf.OmitArgPrefixes,)
@@ -107,19 +107,16 @@ def run_command(
         if parsed.json and figures:  # of several processes the first has them
             _write_json(parsed.json, figures)
         return 0
-    except MqcError as error:
-        return _fail(str(error), error.exit_code)
     except BrokenPipeError:  # `mqc … | head`: whoever read us has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
-        full = error.errno in FULL
-        what = "no space left; free some and run the command again" if full else error.strerror or str(error)
-        return _fail(f"{error.filename or 'disk'}: {what}", (OutOfResources if full else BadInput).exit_code)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+    except Exception as error:
+        told = outcome(error)
+        if told is None:
             raise
-        return _fail("out of memory; try less at once: a smaller --batch_size, fewer paths", OutOfResources.exit_code)
+        line, code = told
+        print("error: " + " ".join(line.split()), file=sys.stderr)
+        return code
 
 
 def check_place(path: str, flag: str) -> None:
@@ -153,8 +150,3 @@ def _write_json(place: str, figures: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         return
     write_json(Path(place), figures)
-
-
-def _fail(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    return code

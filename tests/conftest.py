@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as mqc_jax.compiled does, before JAX comes
@@ -16,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: of several workers none is left with a long file when the others are done."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """The longest file, then the slow tests: of several workers none is left with much when the others are done."""
+    items.sort(key=lambda item: (item.path.name != "test_readme.py", item.get_closest_marker("slow") is None))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,6 +31,13 @@ def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def free_compiled() -> Iterator[None]:
+    """A program that stays loaded holds memory maps, three for a tiny one, and Linux allows a process 65,530."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +72,25 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tiny"
     assert run_script("train", ["--config", "tiny", "--out", str(out)]) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory, prices_csv: Path) -> tuple[Path, dict[str, str]]:
+    """The repository's files in a new folder, and a shell whose `python` is this one."""
+    place = tmp_path_factory.mktemp("clone") / "mqc-jax"
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.splitlines()
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, place / name)
+    # an environment the Makefile finds ready: the interpreter and the tools of the one that runs the tests
+    venv = place / ".venv"
+    venv.mkdir()
+    for part in Path(sys.prefix).iterdir():
+        if part.name != "installed":
+            (venv / part.name).symlink_to(part)
+    (venv / "installed").touch()
+    shutil.copy(prices_csv, place / "prices.csv")
+    environment = {**os.environ, "PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(place)}
+    return place, environment

@@ -20,6 +20,7 @@ from mqc_jax.training.optimizer import learning_rate, make_optimizer
         (ModelConfig, {"n_embd": 30, "n_head": 8}, "--n_embd 32"),
         (ModelConfig, {"n_embd": 24, "n_head": 8}, "odd size 3"),
         (ModelConfig, {"n_head": 8, "n_kv_head": 3}, "--n_kv_head 8"),
+        (ModelConfig, {"n_embd": 8192, "n_head": 1, "n_kv_head": 1}, "heads of size 8192"),
         (ModelConfig, {"n_layer": 0}, "n_layer=0 must be above 0"),
         (ModelConfig, {"sequence_len": -1}, "sequence_len=-1"),
         (ModelConfig, {"dropout": 1.0}, "dropout=1.0"),
@@ -39,6 +40,15 @@ def test_impossible_values_are_refused_with_the_value_and_the_rule(kind, wrong, 
     with pytest.raises(ValueError, match=r"must|multiple|odd") as error:
         kind(**wrong)
     assert mend in str(error.value)
+
+
+@pytest.mark.parametrize(("n_embd", "n_head"), [(4098, 1), (8192, 1), (16384, 2), (30030, 3), (16380, 2)])
+def test_heads_too_large_come_with_a_number_of_heads_that_is_accepted(n_embd, n_head):
+    with pytest.raises(ValueError, match="must be at most 4096; try --n_head") as error:
+        ModelConfig(n_embd=n_embd, n_head=n_head, n_kv_head=n_head)
+    heads = int(str(error.value).rsplit(" ", 1)[1])
+    assert ModelConfig(n_embd=n_embd, n_head=heads, n_kv_head=n_head).head_dim <= 4096
+    assert ModelConfig(n_embd=4096, n_head=1, n_kv_head=1).head_dim == 4096
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,5 +1,8 @@
 """What the network promises: causality, invariances, the seed's initialisation."""
 
+import re
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,7 @@ from mqc_jax.config import ModelConfig
 from mqc_jax.model import GPT, OrdinalBins
 from mqc_jax.model.layers import dropout, linear, rms_norm
 from mqc_jax.model.ordinal import ordinal_basis
+from mqc_jax.training.step import Batch, cross_entropy
 
 
 @pytest.mark.parametrize("config", [TINY, RICH], ids=["plain", "rich"])
@@ -134,6 +138,33 @@ def test_bfloat16_compute_stays_near_float32():
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(low)), "parameters stay float32"
     full, near = np.asarray(random_model(TINY, 0)(tokens)), np.asarray(low(tokens))
     assert 0 < np.abs(full - near).max() < 0.1 * np.abs(full).max()
+
+
+@pytest.mark.parametrize("attention", ["blocks", "xla"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("config", [TINY, RICH], ids=["plain", "rich"])
+def test_no_product_of_float32_may_be_rounded_by_the_hardware(config, dtype, attention):
+    """GPUs and TPUs would take TF32 or bfloat16 for float32, unless a product asks for more."""
+    model = random_model(replace(config, dtype=dtype, attention=attention), 0)
+
+    def loss(model, length):
+        tokens = random_tokens(config, (2, length + 1))
+        return jnp.mean(cross_entropy(model, Batch(tokens, random_inputs(config, (2, length)))))
+
+    precise, n_bfloat16 = [], 0
+    for length in (config.sequence_len, config.sequence_len + 3):  # the longer one is masked
+        program = jax.jit(jax.grad(loss), static_argnums=1).lower(model, length).as_text()
+        for line in program.splitlines():
+            if "dot_general" in line:
+                operands = re.findall(r"tensor<[0-9x]+x(f32|bf16)>", line.partition(" -> ")[0])
+                n_bfloat16 += "bf16" in operands
+                if operands == ["f32", "f32"]:
+                    precise.append("precision = [HIGHEST, HIGHEST]" in line)
+                else:
+                    assert "HIGHEST" not in line, "it would be slow for nothing"
+    assert all(precise)
+    assert bool(precise) == (dtype == "float32" or config.ordinal)
+    assert bool(n_bfloat16) == (dtype == "bfloat16")
 
 
 def test_rms_norm_and_linear_keep_their_rules():

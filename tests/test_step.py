@@ -9,7 +9,7 @@ import optax
 import pytest
 from helpers import RICH, TINY, random_inputs, random_model, random_tokens, train_step
 
-from mqc_jax.config import Config, ModelConfig, TrainConfig
+from mqc_jax.config import MAX_HEAD_DIM, Config, ModelConfig, TrainConfig
 from mqc_jax.kernels.causal import best_way, causal_attention
 from mqc_jax.model import GPT
 from mqc_jax.model.layers import linear
@@ -71,6 +71,20 @@ def test_blocks_are_causal_attention(length, groups):
     def both(way):
         total = jax.jit(jax.value_and_grad(lambda *x: jnp.sum(jnp.sin(causal_attention(*x, way))), (0, 1, 2)))
         return total(query, key, value)
+
+    for a, b in zip(jax.tree.leaves(both("blocks")), jax.tree.leaves(both("xla")), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5)
+
+
+def test_the_largest_heads_may_have_the_largest_scores():
+    """Blocks take no maximum off: the first position has the least score there is, half of the others the greatest."""
+    sign_T = jnp.where(jnp.arange(65) % 2, 1.0, -1.0)
+    query = jnp.ones((1, 65, 1, MAX_HEAD_DIM))
+    key = query * sign_T[:, None, None]
+    value = jax.random.normal(jax.random.key(0), query.shape)
+
+    def both(way):
+        return jax.value_and_grad(lambda *x: jnp.sum(jnp.sin(causal_attention(*x, way))), (0, 1, 2))(query, key, value)
 
     for a, b in zip(jax.tree.leaves(both("blocks")), jax.tree.leaves(both("xla")), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5)

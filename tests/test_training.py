@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from contextlib import contextmanager
 from dataclasses import replace
 
 import jax
@@ -36,10 +37,10 @@ TINY = replace(
 TIMES = ("seconds", "tokens_per_second")
 
 
-def fit(config: Config, dataset, out, resume=False):
+def fit(config: Config, dataset, out, resume=False, profile=False):
     if not resume:
         write_run_head(out, config, dataset.tokenizer, dataset.manifest)
-    return train(config, dataset, out, resume=resume, console=QUIET)
+    return train(config, dataset, out, resume=resume, console=QUIET, profile=profile)
 
 
 def weights(run):
@@ -140,6 +141,41 @@ def test_early_stopping_waits_as_long_as_it_was_told(panel, tmp_path, monkeypatc
     config = replace(TINY, train=replace(TINY.train, num_epochs=9, patience=3))
     fit(config, panel, tmp_path / "r")
     assert len(read_metrics(tmp_path / "r")) == 5
+
+
+@pytest.mark.parametrize(
+    "at_once, batch_size, n_traced",
+    [(1, 8, 5), (100, 8, 5), (100, 64, 1)],
+    ids=["steps one by one", "many at once", "only one"],
+)
+def test_a_profile_shows_five_steps_or_an_epoch_and_no_compilation(
+    panel, tmp_path, monkeypatch, at_once, batch_size, n_traced
+):
+    config = replace(TINY, train=replace(TINY.train, num_epochs=1, batch_size=batch_size))
+    monkeypatch.setattr(loop, "steps_per_dispatch", lambda _: at_once)
+    fit(config, panel, tmp_path / "plain")
+    tracing, traced, compiled, real = [], [], [], loop.take_steps
+
+    @contextmanager
+    def tracer(place):
+        compiled.append(real._cache_size())
+        tracing.append(place)
+        yield
+        tracing.clear()
+        compiled.append(real._cache_size())
+
+    def counting(state, table, windows, first, n_steps, *given, **static):
+        if tracing:
+            traced.append(n_steps)
+        return real(state, table, windows, first, n_steps, *given, **static)
+
+    monkeypatch.setattr(loop, "take_steps", counting)
+    monkeypatch.setattr(jax.profiler, "trace", tracer)
+    jax.clear_caches()
+    fit(config, panel, tmp_path / "r", profile=True)
+    assert sum(traced) == n_traced
+    assert compiled == [1, 1]
+    assert timeless(tmp_path / "r") == timeless(tmp_path / "plain")
 
 
 @pytest.fixture

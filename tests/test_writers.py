@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from data_pipeline import BadInput
+from mqc_jax.checkpoint import Checkpoints
 from mqc_jax.cli import run_script
 from mqc_jax.config import TrainConfig
 from mqc_jax.run import read_metrics
@@ -63,7 +64,7 @@ def test_the_file_keeps_what_the_checkpoint_has_seen_and_goes_on_behind_it(tmp_p
 
 
 def test_the_file_is_there_without_any_other_writer(tmp_path):
-    with open_writers((), tmp_path, CONFIG, 0) as write:
+    with open_writers((), tmp_path, CONFIG, 0, print) as write:
         write(line(2))
     assert read_metrics(tmp_path) == [line(2)]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
@@ -74,10 +75,10 @@ def test_a_service_gets_every_number_and_a_resumed_run_is_the_same_run(tmp_path,
     name, runs = service
     out = tmp_path / "run"
     out.mkdir()
-    with open_writers([name], out, CONFIG, 0) as write:
+    with open_writers([name], out, CONFIG, 0, print) as write:
         write(line(2))
         write(line(4, validation_loss=4.8))
-    with open_writers([name], out, CONFIG, 4) as write:
+    with open_writers([name], out, CONFIG, 4, print) as write:
         write(line(6))
     first, second = runs
     assert first.logged == [
@@ -102,7 +103,7 @@ def test_runs_of_one_name_in_two_places_are_two_runs(tmp_path, service):
     for place in ("a", "b"):
         out = tmp_path / place / "daily"
         out.mkdir(parents=True)
-        with open_writers([name], out, CONFIG, 0) as write:
+        with open_writers([name], out, CONFIG, 0, print) as write:
             write(line(2))
     identity = "id" if name == "wandb" else "name"
     assert runs[0].asked[identity] != runs[1].asked[identity]
@@ -110,7 +111,7 @@ def test_runs_of_one_name_in_two_places_are_two_runs(tmp_path, service):
 
 @pytest.mark.parametrize("service", ["wandb"], indirect=True)
 def test_a_service_is_closed_when_training_fails(tmp_path, service):
-    with pytest.raises(ZeroDivisionError), open_writers(["wandb"], tmp_path, CONFIG, 0) as write:
+    with pytest.raises(ZeroDivisionError), open_writers(["wandb"], tmp_path, CONFIG, 0, print) as write:
         write(line(2))
         raise ZeroDivisionError
     assert service[1][0].finished
@@ -123,7 +124,55 @@ def test_a_service_that_does_not_start_is_one_line(tmp_path, service, monkeypatc
 
     monkeypatch.setattr(sys.modules["wandb"], "init", no_key)
     with pytest.raises(BadInput, match=r"--log_to wandb did not start \(No API key configured\.\)"):
-        open_writers(["wandb"], tmp_path, CONFIG, 0).__enter__()
+        open_writers(["wandb"], tmp_path, CONFIG, 0, print).__enter__()
+
+
+@pytest.mark.parametrize("service", ["wandb"], indirect=True)
+@pytest.mark.parametrize("where", ["log", "finish"])
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space\nleft"), KeyError()])
+def test_a_service_that_fails_is_dropped_with_one_warning_and_the_file_goes_on(
+    tmp_path, service, monkeypatch, where, error
+):
+    tried, said = [], []
+
+    def failing(self, *_, **__):
+        tried.append(where)
+        raise error
+
+    monkeypatch.setattr(FakeRun, where, failing)
+    with open_writers(["wandb"], tmp_path, CONFIG, 0, said.append) as write:
+        write(line(2))
+        write(line(4))
+    assert read_metrics(tmp_path) == [line(2), line(4)]
+    assert len(tried) == len(said) == 1
+    assert "\n" not in said[0]
+    reason = " ".join(str(error).split()) or "KeyError"
+    assert said == [f"warning: --log_to wandb failed ({reason}); metrics.jsonl goes on without it"]
+
+
+@pytest.mark.parametrize("service", ["wandb"], indirect=True)
+def test_the_file_of_metrics_may_not_fail(tmp_path, service, monkeypatch):
+    def full(self, line):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MetricsFile, "write", full)
+    with pytest.raises(OSError, match="No space"), open_writers(["wandb"], tmp_path, CONFIG, 0, print) as write:
+        write(line(2))
+    assert service[1][0].finished
+
+
+@pytest.mark.parametrize("service", ["wandb"], indirect=True)
+def test_a_service_that_dies_under_training_costs_no_epoch(tmp_path, service, monkeypatch, capsys):
+    def dead(self, metrics, step):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(FakeRun, "log", dead)
+    short = ["--config", "tiny", "--num_epochs", "2", "--data", "synthetic:garch?symbols=1&bars=400"]
+    assert run_script("train", [*short, "--log_to", "wandb", "--out", str(tmp_path / "r")]) == 0
+    assert capsys.readouterr().out.count("--log_to wandb failed") == 1
+    assert [line["epoch"] for line in read_metrics(tmp_path / "r")] == [1, 2]
+    with Checkpoints(tmp_path / "r" / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.latest == read_metrics(tmp_path / "r")[-1]["step"]
 
 
 class FakeSummaryWriter:
@@ -155,7 +204,7 @@ def test_tensorboard_gets_scalars_at_once_and_later_steps_are_purged_on_resume(t
     monkeypatch.setattr(FakeSummaryWriter, "opened", [])
     monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=FakeSummaryWriter))
     for step in (0, 4):
-        with open_writers(["tensorboard"], tmp_path, CONFIG, step) as write:
+        with open_writers(["tensorboard"], tmp_path, CONFIG, step, print) as write:
             write(line(step + 2))
             assert FakeSummaryWriter.opened[-1].unflushed == 0
     first, second = FakeSummaryWriter.opened

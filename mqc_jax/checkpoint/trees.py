@@ -20,8 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from data_pipeline.errors import BadInput, DamagedData, MqcError, OutOfResources
-from data_pipeline.storage import FULL
+from data_pipeline.errors import FULL, BadInput, DamagedData, MqcError, OutOfResources
 from mqc_jax.checkpoint.differences import differences, in_words
 
 

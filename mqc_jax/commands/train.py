@@ -38,7 +38,7 @@ class TrainFlags:
     resume: bool = False
     """Go on from the newest checkpoint of the run in --out, as if it had never stopped."""
     profile: bool = False
-    """Write a trace of 5 steps to <out>/profile, for TensorBoard or Perfetto."""
+    """Write a trace of the first 5 steps to <out>/profile, for TensorBoard or Perfetto."""
     allow_inexact: bool = False
     """Resume on other devices, or on another --mesh, than before; the run then differs in the last digits."""
     coordinator: str | None = None
@@ -105,7 +105,7 @@ def peek(argv: Sequence[str]) -> tuple[str, str | None, bool, str | None]:
 def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     """Prepare the data, train, and say where the run is."""
     from mqc_jax.training import train
-    from mqc_jax.training.distributed import at_first, initialize, is_first
+    from mqc_jax.training.distributed import at_first, initialize, is_first, together
     from mqc_jax.training.sharding import make_mesh
     from mqc_jax.training.start import check_attention
     from mqc_jax.training.writers import check_writers
@@ -123,7 +123,8 @@ def run(flags: TrainFlags, console: Console) -> dict[str, Any]:
     check_writers(config.train.writers)
     out, bases = Path(flags.out or ""), []
     if not flags.resume:
-        out = Path(at_first(lambda: str(_begin(flags, config, console, bases))))
+        with together():
+            out = Path(at_first(lambda: str(_begin(flags, config, console, bases))))
         config = read_config(out)
     dataset = open_run_dataset(out, config)
     console.print(f"{config.data.data}: {contents(dataset)}")

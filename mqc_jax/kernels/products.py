@@ -1,6 +1,12 @@
-"""Matrix products in the forms for which processors have kernels."""
+"""Matrix products in the forms for which processors have kernels.
+
+A product of float32 operands is one: GPUs and TPUs would round them first, to TF32 or bfloat16, unless told otherwise.
+"""
 
 from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +21,14 @@ def product(x: Array, y: Array, over: int = -2) -> Array:
     """
     batch = tuple(range(y.ndim - 2))
     axes = (((x.ndim - 1,), (y.ndim + over,)), (batch, batch))
-    return jax.lax.dot_general(x, y, axes, preferred_element_type=jnp.float32)
+    precision = jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
+    return jax.lax.dot_general(x, y, axes, precision=precision, preferred_element_type=jnp.float32)
+
+
+def attention(query_BTNH: Array, key_BSKH: Array, value_BSKH: Array, **how: Any) -> Array:
+    """`jax.nn.dot_product_attention`, whose products are not rounded either."""
+    with jax.default_matmul_precision("highest") if query_BTNH.dtype == jnp.float32 else nullcontext():
+        return jax.nn.dot_product_attention(query_BTNH, key_BSKH, value_BSKH, **how)
 
 
 def transposed(x: Array) -> Array:

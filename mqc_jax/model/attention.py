@@ -12,6 +12,7 @@ from jax import Array
 
 from mqc_jax.config import ModelConfig
 from mqc_jax.kernels.causal import causal_attention
+from mqc_jax.kernels.products import attention
 from mqc_jax.model.layers import init_linear, linear, rms_norm
 from mqc_jax.model.rope import apply_rope
 
@@ -72,5 +73,5 @@ class Attention(nnx.Module):
         else:
             distance_TS = positions_T[:, None] - key_positions_S[None, :]
             mask_TS = (distance_TS >= 0) & (distance_TS < config.sequence_len)
-            mixed_BTNH = jax.nn.dot_product_attention(query_BTNH, key_BSKH, value_BSKH, mask=mask_TS[None, None])
+            mixed_BTNH = attention(query_BTNH, key_BSKH, value_BSKH, mask=mask_TS[None, None])
         return linear(rearrange(mixed_BTNH, "B T N H -> B T (N H)"), self.out[...], dtype), cache

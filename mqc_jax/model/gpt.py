@@ -24,6 +24,7 @@ from jax import Array
 
 from mqc_jax.config import ModelConfig
 from mqc_jax.kernels.precision import native_precision
+from mqc_jax.kernels.products import product
 from mqc_jax.model.attention import Attention, KVCache
 from mqc_jax.model.layers import dropout, init_linear, linear, relu_squared, rms_norm
 from mqc_jax.model.ordinal import N_FUNCTIONS, ordinal_basis
@@ -167,7 +168,8 @@ class GPT(nnx.Module):
         if self.bins is None:
             return SOFT_CAP * jnp.tanh(head[..., : self.config.vocab_size] / SOFT_CAP)
         basis_VP = jnp.asarray(ordinal_basis(np.array(self.bins.values)))
-        return SOFT_CAP * jnp.tanh(head @ basis_VP.T / SOFT_CAP) + jnp.asarray(self.bins.log_masses)
+        scores = product(head, basis_VP.T)
+        return SOFT_CAP * jnp.tanh(scores / SOFT_CAP) + jnp.asarray(self.bins.log_masses)
 
 
 def count_parameters(model: GPT) -> int:

@@ -12,13 +12,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import jax
 from jax._src.distributed import global_state  # there is no public name for its key-value store
 
-from data_pipeline.errors import BadInput, MqcError, OutOfResources
+from data_pipeline.errors import BadInput, MqcError, OutOfResources, outcome
 
 PATIENCE = 500  # milliseconds
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -62,7 +61,7 @@ def is_first() -> bool:
 def at_first(work: Callable[[], Any]) -> Any:
     """What `work` returns in the first process, as JSON; the others wait for it. All must call this in the same order.
 
-    Raises in all processes what it raises in the first.
+    What it raises in the first process ends the others with the same line and exit code.
     """
     if jax.process_count() == 1:
         return work()
@@ -79,9 +78,8 @@ def at_first(work: Callable[[], Any]) -> Any:
         _store().key_value_set(place, json.dumps({"found": found}))
         return found
     except Exception as error:
-        known = isinstance(error, MqcError)
-        told = {"error": str(error) if known else f"the first process failed: {error}"}
-        _store().key_value_set(place, json.dumps(told | {"exit_code": error.exit_code if known else 1}))
+        line, code = outcome(error) or (f"the first process failed: {error}", 1)
+        _store().key_value_set(place, json.dumps({"error": line, "exit_code": code}))
         raise
 
 
@@ -94,15 +92,15 @@ def earliest(name: str, number: int | None) -> float:
 
 
 @contextmanager
-def together(out: Path) -> Iterator[None]:
-    """End at once where another process is gone: to leave in order is to wait for it."""
+def together(again: str = "") -> Iterator[None]:
+    """End at once where another process is gone: to leave in order is to wait for it. `again` is how to go on."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+        if jax.process_count() == 1 or outcome(error) is not None:
             raise
         why = str(error).splitlines()[0][:200]
-        print(f"error: another process is gone ({why}); start all again with --resume --out {out}", file=sys.stderr)
+        print(f"error: another process is gone ({why}); start all again{again}", file=sys.stderr)
         sys.stderr.flush()
         os._exit(OutOfResources.exit_code)
 

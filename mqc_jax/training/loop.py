@@ -16,9 +16,9 @@ from jax import Array
 from rich.console import Console
 
 from data_pipeline.dataset import TokenDataset
-from data_pipeline.errors import BadInput, NumericFailure, OutOfResources, Stopped
+from data_pipeline.errors import BadInput, NumericFailure, Stopped
 from mqc_jax.checkpoint import Checkpoints
-from mqc_jax.config import Config, TrainConfig
+from mqc_jax.config import Config
 from mqc_jax.model import count_parameters
 from mqc_jax.run import Run, what_it_is
 from mqc_jax.training.batches import Feed, draw_windows, steps_per_epoch
@@ -26,6 +26,7 @@ from mqc_jax.training.dispatch import steps_per_dispatch, take_steps
 from mqc_jax.training.distributed import at_first, is_first, together
 from mqc_jax.training.flops import train_flops_per_token
 from mqc_jax.training.lock import only_writer
+from mqc_jax.training.memory import enough_memory
 from mqc_jax.training.optimizer import learning_rate, make_optimizer
 from mqc_jax.training.progress import TrainingProgress, finite_or_none
 from mqc_jax.training.sharding import describe, make_mesh, put_whole, readable, shard_rows, shard_state
@@ -35,7 +36,7 @@ from mqc_jax.training.step import TrainState, first_state
 from mqc_jax.training.validate import validation_loss
 from mqc_jax.training.writers import open_writers
 
-TRACED = 5  # steps, at most
+TRACED = 5  # steps, or those of an epoch where it has fewer
 Write = Callable[[dict[str, Any]], None]
 
 
@@ -72,9 +73,9 @@ def train(
 
     The run directory's head (config, tokenizer, manifest) is already there. With `resume`, training goes on from the
     newest checkpoint, as if it had never stopped; on devices in another shape, whose sums differ in the last digits,
-    only with `allow_inexact`. With `profile`, a trace of some steps is written to `out`/profile. `bases` are the runs
-    to start from where they are open already; it is emptied, for they take memory. Where there are several processes,
-    all call this together.
+    only with `allow_inexact`. With `profile`, a trace of the first steps, not of compiling, is written to
+    `out`/profile. `bases` are the runs to start from where they are open already; it is emptied, for they take memory.
+    Where there are several processes, all call this together.
 
     Raises NumericFailure at a loss that is not finite, Stopped after a signal. `check_fit` says beforehand whether the
     data can train the configuration.
@@ -82,9 +83,9 @@ def train(
     settings = {name: value for name, value in vars(config.train).items() if name != "mesh"}
     about = {"train": settings, **what_it_is(config, dataset.tokenizer, dataset.manifest)}
     with (
-        together(out),
+        together(f" with --resume --out {out}"),
         _only_writer(out),
-        _enough_memory(config.train, out),
+        enough_memory(config, out),
         _open_checkpoints(out / "checkpoints", about, console) as checkpoints,
         StopRequest() as stop,
     ):
@@ -94,27 +95,11 @@ def train(
             how = "already finished at" if sitting.progress["finished"] else "going on from"
             console.print(f"{out}: {how} step {sitting.done} of at most {sitting.total}")
         with (
-            _open_writers(config, out, sitting.done) as write,
+            _open_writers(config, out, sitting.done, console) as write,
             TrainingProgress(console, sitting.done, sitting.total, sitting.token_flops, sitting.mesh.size) as display,
         ):
             sitting.run(display, write, stop, profile=profile)
     return sitting.summary()
-
-
-@contextmanager
-def _enough_memory(settings: TrainConfig, out: Path) -> Iterator[None]:
-    """Name what takes less, where the device runs out."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        size = settings.batch_size
-        parts = next((n for n in range(settings.accumulate + 1, size + 1) if size % n == 0), None)
-        smaller = [f"--accumulate {parts}, for steps on the same windows"] if parts else []
-        smaller += [f"--batch_size {size // 2}"] if size > 1 else []
-        try_ = ", or with ".join(smaller) or "--remat all"
-        raise OutOfResources(f"{out}: out of memory in a step of {size} windows; train again with {try_}") from None
 
 
 @contextmanager
@@ -133,11 +118,11 @@ def _open_checkpoints(directory: Path, about: dict[str, Any], console: Console) 
 
 
 @contextmanager
-def _open_writers(config: Config, out: Path, step: int) -> Iterator[Write]:
+def _open_writers(config: Config, out: Path, step: int, console: Console) -> Iterator[Write]:
     """The first process writes; where it fails, all fail."""
     with ExitStack() as stack:
         opened: list[Write] = []
-        writers = open_writers(config.train.writers, out, config.to_json(), step)
+        writers = open_writers(config.train.writers, out, config.to_json(), step, console.print)
         at_first(lambda: opened.append(stack.enter_context(writers)))
         yield lambda line: at_first(lambda: opened[0](line))
 
@@ -180,10 +165,12 @@ class Sitting:
 
     def run(self, display: TrainingProgress, write: Write, stop: StopRequest, *, profile: bool) -> None:
         """To the last step, to the patience's end, or to a signal."""
-        late, first = None, self.done
+        late = None
+        if profile:
+            self.at_once = max(self.at_once, min(self.per_epoch, TRACED))
         while self.done < self.total and not self.progress["finished"]:
             n_steps = min(self.at_once, self.per_epoch - self.done % self.per_epoch)
-            if profile and self.done > first:  # the first ones compile
+            if profile:
                 new, profile = self._traced(min(n_steps, TRACED)), False
             else:
                 new = self.dispatch(n_steps)
@@ -234,6 +221,7 @@ class Sitting:
 
     def _traced(self, n_steps: int) -> Dispatched:
         """Ask for some steps; the first process writes what its device does meanwhile."""
+        self.dispatch(0)  # compiles
         if not is_first():
             return self.dispatch(n_steps)
         jax.block_until_ready(self.state.step)

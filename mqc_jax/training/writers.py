@@ -31,18 +31,19 @@ class Writer(Protocol):
 
 @contextmanager
 def open_writers(
-    names: Sequence[str], out: Path, config_json: dict[str, Any], step: int
+    names: Sequence[str], out: Path, config_json: dict[str, Any], step: int, say: Callable[[str], None]
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A function that writes a line of metrics to `out`/metrics.jsonl and to the writers in `names`.
 
     Training stands at `step`: what a run that goes on has written of later steps is dropped where that is possible.
-    Raises BadInput for a writer that is not installed or does not start.
+    Raises BadInput for a writer that is not installed or does not start. One that fails later is left out, and `say`
+    says so; the file may not fail.
     """
     with ExitStack() as stack:
         writers: list[Writer] = [MetricsFile(out, step)]
         for name in names:
             with _one_line_errors(name):
-                writer = OPEN[name](out, config_json, step)
+                writer = Expendable(name, OPEN[name](out, config_json, step), say)
             writers.append(stack.enter_context(closing(writer)))
 
         def write(line: dict[str, Any]) -> None:
@@ -74,6 +75,28 @@ class MetricsFile:
 
     def close(self) -> None:
         """Nothing is left open."""
+
+
+class Expendable:
+    """A writer that training does not stop for: when it fails it gets no more lines, and one warning says why."""
+
+    def __init__(self, name: str, writer: Writer, say: Callable[[str], None]):
+        self._name, self._writer, self._say, self._failed = name, writer, say, False
+
+    def write(self, line: dict[str, Any]) -> None:
+        if not self._failed:
+            self._attempt(lambda: self._writer.write(line))
+
+    def close(self) -> None:
+        self._attempt(self._writer.close)  # one that failed may still keep what it has
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            if not self._failed:
+                self._say(f"warning: --log_to {self._name} failed ({_reason(error)}); metrics.jsonl goes on without it")
+            self._failed = True
 
 
 class TensorBoard:
@@ -157,8 +180,12 @@ def _one_line_errors(name: str) -> Iterator[None]:
     except BadInput:
         raise
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise BadInput(f"--log_to {name} did not start ({reason}); mend that, or leave it out") from None
+        raise BadInput(f"--log_to {name} did not start ({_reason(error)}); mend that, or leave it out") from None
+
+
+def _reason(error: Exception) -> str:
+    """On one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _log_id(out: Path) -> str:
