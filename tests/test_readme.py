@@ -41,6 +41,16 @@ def test_the_readmes_python_runs(clone):
     assert -0.5 < float(done.stdout.rsplit(":", 1)[1]) < 0
 
 
+def test_the_forecasting_pages_python_runs_and_draws_its_pictures(clone):
+    place, environment = clone
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs/forecasting.md").read_text(), re.DOTALL))
+    done = subprocess.run([sys.executable, "-c", code], cwd=place, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("VaR") == 2
+    for name in ("next_return.png", "risk.png"):
+        assert (place / name).stat().st_size > 50_000
+
+
 def test_make_demo_again_keeps_the_run(clone):
     place, environment = clone
     weights = sorted((place / "runs/daily/checkpoints").rglob("*"))

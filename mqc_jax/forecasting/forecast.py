@@ -16,7 +16,7 @@ import pandas as pd
 
 from mqc_jax.forecasting.histories import Past
 
-Of = Literal["price", "return"]
+Of = Literal["price", "return", "step"]
 Style = Literal["nixtla", "chronos"]
 MODEL = "mqc"
 DECILES = tuple(k / 10 for k in range(1, 10))
@@ -34,7 +34,9 @@ class Forecast:
     log_returns: np.ndarray  # (M, P, S)
 
     def values(self, of: Of = "price") -> np.ndarray:
-        """Prices, or log returns since the last bar, (M, P, S)."""
+        """Prices, log returns since the last bar, or those of each step, (M, P, S)."""
+        if of == "step":
+            return self.log_returns
         returns_MPS = np.cumsum(self.log_returns, axis=2)
         if of == "return":
             return returns_MPS

@@ -85,7 +85,8 @@ class Forecaster:
           df: prices; see the class.
           level: widths of the bands in %, each between the quantiles that leave as much below as above.
           quantiles: more quantiles, as columns `mqc-ql0.05`; in Chronos' style those to give instead of the deciles.
-          of: "price", of the column that returns are formed from, or "return": log return since the last bar.
+          of: "price", of the column that returns are formed from; "return": log return since the last bar; "step": log
+            return of each bar, what `forecasting.risk` takes.
           mean: also `mqc-mean`, the mean over the paths.
           style: "nixtla": `unique_id, ds, mqc, mqc-lo-80, mqc-hi-80, …`, or "chronos": `item_id, timestamp,
             target_name, predictions, "0.1", …`. The point forecast, `mqc` or `predictions`, is the median.
