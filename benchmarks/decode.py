@@ -47,7 +47,10 @@ def main() -> None:
     if args.worker:
         print(json.dumps(time_engine(args.worker, args.config, args.paths[0], args.dtype, Path(args.place))))
         return
-    report({f"paths_{n}": compare(args, n) for n in args.paths} | {"config": args.config}, args.json)
+    figures: dict[str, Any] = {"config": args.config}
+    for n in args.paths:
+        figures[f"paths_{n}"] = compare(args, n)
+        report(figures, args.json)
 
 
 def compare(args: argparse.Namespace, n_paths: int) -> dict[str, Any]:

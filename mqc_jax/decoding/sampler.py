@@ -24,6 +24,7 @@ class Sampler:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    gumbel: bool = False  # draw by Gumbel's race, a random number per token: like laws then mostly draw the same
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -42,6 +43,8 @@ class Sampler:
         logits_BV = logits_BV / self.temperature
         if self.top_p is not None:
             logits_BV = keep_top_p(logits_BV, self.top_p)
+        if self.gumbel:
+            return jax.vmap(jax.random.categorical)(key_B, logits_BV).astype(jnp.int32)
         return _inverse_cdf(logits_BV, jax.vmap(jax.random.uniform)(key_B))
 
     def share(self, key_B: Array) -> Array:
