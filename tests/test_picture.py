@@ -10,7 +10,10 @@ from data_pipeline.analyze import analyze
 from data_pipeline.analyze_report import analysis_chart
 from data_pipeline.picture import picture
 from data_pipeline.plots import findings_chart
+from mqc_jax.forecasting.density_plot import next_return_density
 from mqc_jax.forecasting.plots import fan_chart
+from mqc_jax.forecasting.risk_plot import risk_picture
+from mqc_jax.laws.law import Student
 
 ODD = r"贵州茅台 B$\bad$ ไทย"
 TIMES, PRICES = pd.date_range("2020-01-01", periods=9), np.arange(1.0, 10)
@@ -20,6 +23,8 @@ CHARTS = {
     "fan": lambda path: fan_chart(
         path, title=ODD, times=TIMES.to_numpy(), prices=PRICES, cutoff=8, cutoff_label=ODD, paths=PRICES[None]
     ),
+    "density": lambda path: next_return_density(path, {ODD: Student(np.zeros(1), np.ones(1), 5.0)}, title=ODD),
+    "risk": lambda path: risk_picture(path, np.random.default_rng(0).normal(0, 0.02, (40, 5)), [-0.01], title=ODD),
 }
 
 

@@ -70,8 +70,9 @@ def test_quantiles_undo_the_cdf(levels, masses_NK):
 def test_the_farthest_quantiles_undo_the_cdf_to_many_digits(masses_NK):
     ends = np.array([1e-6, 1 - 1e-6])
     found = distribution.cdf(distribution.quantile(ends, BINS, masses_NK), BINS, masses_NK)
-    np.testing.assert_allclose(found[:, 0], 1e-6, rtol=1e-9)
-    np.testing.assert_allclose(1 - found[:, 1], 1e-6, rtol=1e-9)
+    # a quantile is a rounded number: 1e-16 of it, times the density of a likely bin, is some 1e-15 of probability
+    np.testing.assert_allclose(found[:, 0], 1e-6, rtol=1e-7)
+    np.testing.assert_allclose(1 - found[:, 1], 1e-6, rtol=1e-7)
 
 
 def test_a_quantile_is_never_in_a_bin_without_mass():
