@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from scipy.stats import kstest
 
 from data_pipeline import BadInput
@@ -12,7 +13,7 @@ from data_pipeline.tokenizers import TokenIds
 from data_pipeline.volatility import WARMUP
 from mqc_jax.decoding import Sampler
 from mqc_jax.forecasting import History, draw_paths, simulate
-from mqc_jax.forecasting.plots import fan_chart
+from mqc_jax.forecasting.plots import FADING, fan_chart
 from mqc_jax.laws.token_law import TokenLaw
 from mqc_jax.model import GPT
 from mqc_jax.run import load_run
@@ -157,3 +158,15 @@ def test_the_fan_chart_is_written(tmp_path, realised):
         tmp_path / "f.png", title="A", times=times, prices=prices, cutoff=99 - realised, cutoff_label="x", paths=paths
     )
     assert (tmp_path / "f.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("levels", [(50, 80, 95), (99, 60)])
+def test_every_level_asked_for_has_its_band_in_the_picture(tmp_path, levels):
+    paths = 100 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, 0.01, (500, 20)), axis=1))
+    times, prices = np.datetime64("2020-01-01") + np.arange(50), np.full(50, 100.0)
+    about = {"title": "A", "times": times, "prices": prices, "cutoff": 49, "cutoff_label": "x", "paths": paths}
+    fan_chart(tmp_path / "f.png", **about, levels=levels)
+    pixels = imread(tmp_path / "f.png")[..., :3].reshape(-1, 3)
+    shades = FADING(np.linspace(0, 1, len(levels)))[:, :3]
+    sizes = [int((np.abs(pixels - shade).max(axis=1) < 0.01).sum()) for shade in shades]
+    assert min(sizes) > 500, f"a band is missing, or hidden behind a wider one: {sizes}"

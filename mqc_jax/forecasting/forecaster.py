@@ -99,11 +99,12 @@ class Forecaster:
         """
         check_choice("of", of, Of)
         check_choice("style", style, Style)
-        check_levels(level, quantiles or ())
+        wanted = () if quantiles is None else quantiles
+        check_levels(level, wanted)
         forecast = self.simulate(self.pasts(df, **reading), h, n_paths=n_paths, seed=seed, dated=True)
         if style == "chronos":
-            return forecast.chronos(DECILES if quantiles is None else quantiles, of)
-        return forecast.nixtla(level, quantiles or (), of, mean)
+            return forecast.chronos(DECILES if quantiles is None else wanted, of)
+        return forecast.nixtla(level, wanted, of, mean)
 
     def paths(
         self,

@@ -110,7 +110,7 @@ def of_source(
     """
     config = replace(run.config.data, **run.manifest["options"], **run.manifest["splits"], data=path)
     found: dict[str, Reading] = {}
-    for reading in _readings(run, source, config, first_unknown(as_of), calendar):
+    for reading in _readings(run, source, config, as_of, calendar):
         unique_id = reading.shard.about["unique_id"]
         if unique_id in found:
             raise BadInput(f"{unique_id} is in more than one file; put its bars into one")
@@ -160,20 +160,24 @@ def _calendar(unique_id: str, name: str) -> Calendar:
 
 
 def _readings(
-    run: Run, source: Source, config: DataConfig, bound: np.datetime64 | None, calendar: str | None
+    run: Run, source: Source, config: DataConfig, as_of: Day | None, calendar: str | None
 ) -> Iterator[Reading]:
-    """The returns of each asset, of bars that are complete before `bound`.
+    """The returns of each asset, of bars that are complete by `as_of`.
 
-    An asset of the run keeps the calendar it was trained with, unless another is asked for.
+    An asset of the run keeps the calendar it was trained with, unless another is asked for. The calendar that a run
+    was told to use for its own assets is not forced upon others: their bars to come would get wrong dates.
     """
-    trained = {about["unique_id"]: about.get("calendar") for about in run.manifest["assets"]}
+    trained = {about["unique_id"]: about["calendar"] for about in run.manifest["assets"]}
+    bound = first_unknown(as_of)
     for part in source.parts():
         frame, notes = source.read(part)
         for unique_id, bars in canonical(frame, str(part)).groupby("unique_id", sort=False):
             own = trained.get(str(unique_id), "none")
-            name = calendar or (own if own != "none" else config.calendar or source.calendar)
+            name = calendar or (own if own != "none" else source.calendar)
             if bound is not None:
                 bars = complete_before(bars, bound, name)
+            if bars.empty:
+                raise BadInput(f"--as_of {as_of}: no bar of {unique_id} by then; take a later day, or leave it out")
             yield from read_asset(bars, replace(config, calendar=name), notes)
             notes = []
 
