@@ -107,7 +107,7 @@ def draw_paths(
             drawn.append(decode(model, prompts, key_MR, **about, schedule=schedule, cache_dtype=cache_dtype))
         found.append(jax.tree.map(lambda *parts: _by_path(parts, n_rows)[:, :n_paths], *drawn))
     tokens, outputs = jax.tree.map(lambda *groups: np.concatenate(groups)[: len(histories)], *found)
-    return Paths(tokens, outputs)
+    return Paths(tokens, None if outputs is None else outputs.astype(np.float64))  # sums of many are to be exact
 
 
 @jax.jit
