@@ -249,14 +249,14 @@ def test_one_return_more_than_allowed_is_enough():
 
 
 class CentredConvolution(GPT):
-    def _embed(self, tokens_BT, inputs_BTF):
-        x_BTD = super()._embed(tokens_BT, inputs_BTF)
+    def embed_tokens(self, tokens):
+        x_BTD = super().embed_tokens(tokens)
         return x_BTD + 0.01 * jnp.concatenate([x_BTD[:, 1:], x_BTD[:, -1:]], axis=1)
 
 
 class NormedOverTime(GPT):
-    def _embed(self, tokens_BT, inputs_BTF):
-        x_BTD = super()._embed(tokens_BT, inputs_BTF)
+    def embed_tokens(self, tokens):
+        x_BTD = super().embed_tokens(tokens)
         return x_BTD - 1e-4 * x_BTD.mean(axis=1, keepdims=True)
 
 

@@ -13,7 +13,7 @@ from scipy.stats import kstest
 
 from mqc_jax.decoding import Prompts, Sampler, decode, empty_cache, generate, stream
 from mqc_jax.decoding.cache import decoder_cache
-from mqc_jax.decoding.sampler import keep_top_k, keep_top_p
+from mqc_jax.decoding.sampler import keep_min_p, keep_top_k, keep_top_p
 from mqc_jax.decoding.step import step
 from mqc_jax.decoding.weights import decoder_weights
 from mqc_jax.model import GPT
@@ -266,6 +266,17 @@ def test_top_p_keeps_the_smallest_set_that_holds_p(p):
         assert row[keep].sum() - row[keep].min() < p + 1e-6, "one token too many"
 
 
+@pytest.mark.parametrize("p", [0.01, 0.5, 1.0])
+def test_min_p_keeps_what_is_likely_enough_beside_the_likeliest(p):
+    probability = np.asarray(jax.nn.softmax(rows_of_logits()), np.float64)
+    kept = np.isfinite(np.asarray(keep_min_p(rows_of_logits(), p)))
+    ratio = probability / probability.max(axis=1, keepdims=True)
+    np.testing.assert_array_equal(kept, ratio >= p * (1 - 1e-6))
+    keys = jax.random.split(jax.random.key(1), 64)
+    drawn = np.asarray(Sampler(min_p=p)(keys, rows_of_logits()))
+    assert kept[np.arange(64), drawn].all()
+
+
 def test_samplers_agree_where_they_must():
     keys, logits = jax.random.split(jax.random.key(1), 64), rows_of_logits()
     greedy = Sampler(temperature=0)(keys, logits)
@@ -284,6 +295,7 @@ def test_samplers_agree_where_they_must():
         ({"top_k": 0}, "top_k=0 keeps no token"),
         ({"top_p": 0.0}, "top_p=0.0"),
         ({"top_p": 1.5}, "top_p=1.5"),
+        ({"min_p": 0.0}, "min_p=0.0"),
     ],
 )
 def test_impossible_samplers_are_refused(wrong, says):

@@ -46,7 +46,7 @@ def test_workers_are_silent(tmp_path, engine):
 
 
 def test_ctrl_c_reaches_every_process_and_one_answers(tmp_path):
-    process = work(tmp_path, "local", 1, 1, 3)
+    process = work(tmp_path, "local", 1, 1, 30)
     assert [process.stdout.readline() for _ in range(2)] == ["done\n"] * 2  # by now both are there, and one is idle
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)

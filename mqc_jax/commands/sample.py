@@ -37,6 +37,8 @@ class SampleFlags:
     """Keep the k likeliest tokens only."""
     top_p: float | None = None
     """Keep the likeliest tokens that together hold this probability."""
+    min_p: float | None = None
+    """Keep tokens at least this many times as likely as the likeliest."""
     seed: int = 0
     """Seed of the draws."""
     device: Device = "auto"
@@ -60,7 +62,7 @@ def run(flags: SampleFlags, console: Console) -> dict[str, Any]:
     from mqc_jax.forecasting import History, draw_paths
 
     try:
-        sampler = Sampler(flags.temperature, flags.top_k, flags.top_p)
+        sampler = Sampler(flags.temperature, flags.top_k, flags.top_p, flags.min_p)
     except ValueError as error:
         raise BadInput(str(error)) from None
     use_device(flags.device)

@@ -1,4 +1,4 @@
-"""How a token is drawn from logits: greedy, temperature, top-k, top-p."""
+"""How a token is drawn from logits: greedy, temperature, top-k, top-p, min-p."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ BELOW_ONE = 1 - 2.0**-23
 
 @dataclass(frozen=True)
 class Sampler:
-    """Keep the `top_k` likeliest tokens, divide by `temperature`, keep the `top_p` nucleus, draw.
+    """Keep the `top_k` likeliest tokens, divide by `temperature`, keep the `top_p` nucleus, of that what is at least
+    `min_p` times as likely as the likeliest, draw.
 
     `temperature=0` takes the likeliest token. The order is the seed's. Anything but the defaults changes the law that
     the model predicts: fine for exploring, wrong for risk. Raises ValueError for values out of range.
@@ -24,6 +25,7 @@ class Sampler:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
     gumbel: bool = False  # draw by Gumbel's race, a random number per token: like laws then mostly draw the same
 
     def __post_init__(self) -> None:
@@ -33,6 +35,8 @@ class Sampler:
             raise ValueError(f"top_k={self.top_k} keeps no token; give 1 or more, or leave it out to keep all")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p={self.top_p} must be in (0, 1]; leave it out to keep all tokens")
+        if self.min_p is not None and not 0 < self.min_p <= 1:
+            raise ValueError(f"min_p={self.min_p} must be in (0, 1]; leave it out to keep all tokens")
 
     def __call__(self, key_B: Array, logits_BV: Array) -> Array:
         """One token per row, int32 (B,), each drawn with the row's own key."""
@@ -43,6 +47,8 @@ class Sampler:
         logits_BV = logits_BV / self.temperature
         if self.top_p is not None:
             logits_BV = keep_top_p(logits_BV, self.top_p)
+        if self.min_p is not None:
+            logits_BV = keep_min_p(logits_BV, self.min_p)
         if self.gumbel:
             return jax.vmap(jax.random.categorical)(key_B, logits_BV).astype(jnp.int32)
         return _inverse_cdf(logits_BV, jax.vmap(jax.random.uniform)(key_B))
@@ -79,4 +85,10 @@ def keep_top_p(logits_BV: Array, p: float) -> Array:
     probability_BV = jax.nn.softmax(sorted_BV, axis=-1)
     likelier_BV = jnp.cumsum(probability_BV, axis=-1) - probability_BV
     least_B1 = jnp.min(jnp.where(likelier_BV < p, sorted_BV, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits_BV >= least_B1, logits_BV, -jnp.inf)
+
+
+def keep_min_p(logits_BV: Array, p: float) -> Array:
+    """Logits with all tokens less than p times as likely as the row's likeliest at −inf (arXiv 2407.01082)."""
+    least_B1 = jnp.max(logits_BV, axis=-1, keepdims=True) + jnp.log(p)
     return jnp.where(logits_BV >= least_B1, logits_BV, -jnp.inf)

@@ -168,8 +168,7 @@ class GPT(nnx.Module):
         if self.bins is None:
             return SOFT_CAP * jnp.tanh(head[..., : self.config.vocab_size] / SOFT_CAP)
         basis_VP = jnp.asarray(ordinal_basis(np.array(self.bins.values)))
-        scores = product(head, basis_VP.T)
-        return SOFT_CAP * jnp.tanh(scores / SOFT_CAP) + jnp.asarray(self.bins.log_masses)
+        return SOFT_CAP * jnp.tanh(product(head, basis_VP.T) / SOFT_CAP) + jnp.asarray(self.bins.log_masses)
 
 
 def count_parameters(model: GPT) -> int:

@@ -19,8 +19,7 @@ def rope_tables(positions_T: Array, head_dim: int, dtype: DTypeLike) -> tuple[Ar
 
 def apply_rope(x_BTNH: Array, tables: tuple[Array, Array]) -> Array:
     """Rotate the pairs (first half, second half) of each head by minus the position, in float32."""
-    cos_T1h, sin_T1h = (table[:, None, :] for table in tables)
-    return rotate(x_BTNH, cos_T1h, sin_T1h)
+    return rotate(x_BTNH, *(table[:, None, :] for table in tables))
 
 
 def rotate(x: Array, cos: Array, sin: Array, axis: int = -1) -> Array:
