@@ -22,7 +22,7 @@ def apply_rope(x_BTNH: Array, tables: tuple[Array, Array]) -> Array:
     return rotate(x_BTNH, *(table[:, None, :] for table in tables))
 
 
-def rotate(x: Array, cos: Array, sin: Array, axis: int = -1) -> Array:
+def rotate(x: Array, cos: Array, sin: Array, *, axis: int = -1) -> Array:
     """Turn the pairs along `axis` by minus the angles, whose axis is half as long; in float32."""
     a, b = jnp.split(x.astype(jnp.float32), 2, axis=axis)
     return jnp.concatenate([a * cos + b * sin, b * cos - a * sin], axis=axis).astype(x.dtype)
