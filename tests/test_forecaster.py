@@ -108,7 +108,7 @@ def test_a_series_has_the_same_paths_alone_and_in_company(forecaster):
 
 
 def test_bars_to_come_keep_the_holidays_of_their_exchange(forecaster):
-    """Christmas Eve is a (short) session in New York, Christmas and New Year are none; crypto knows no holiday."""
+    """New York trades half the day on Christmas Eve, and not on Christmas and New Year; crypto knows no holiday."""
     coin = prices("BTC-USD", pd.date_range(end="2018-12-21", periods=300), 1)
     out = forecaster.predict(pd.concat([APPLE, coin]), 7, n_paths=5)
     days = out["ds"].dt.strftime("%m-%d").to_numpy().reshape(2, 7).tolist()

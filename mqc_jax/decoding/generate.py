@@ -105,10 +105,8 @@ def decode(
       cache_dtype: how each path's own keys and values are held, by default in the model's compute dtype; 'int8' takes
         the least memory, and is no longer exact.
     """
-    about = {"steps": steps, "state": state, "schedule": schedule, "cache_dtype": cache_dtype}
-    decoding = _read(model, prompts, key_MR, **about)
-    _, drawn = _advance(model, decoding, steps, size=power_of_two(steps), sampler=sampler, feedback=feedback)
-    return jax.tree.map(lambda x: x[:steps], drawn)
+    about = {"state": state, "feedback": feedback, "schedule": schedule, "cache_dtype": cache_dtype}
+    return next(stream(model, prompts, key_MR, steps=steps, sampler=sampler, at_once=steps, **about))
 
 
 def stream(
@@ -125,11 +123,11 @@ def stream(
     at_once: int = 1,
 ) -> Iterator[Drawn]:
     """What `decode` draws, `at_once` steps at a time, as they come."""
-    about = {"steps": steps, "state": state, "schedule": schedule, "cache_dtype": cache_dtype}
-    decoding = _read(model, prompts, key_MR, **about)
+    decoding = _read(model, prompts, key_MR, steps=steps, state=state, schedule=schedule, cache_dtype=cache_dtype)
+    size = power_of_two(at_once)
     for first in range(0, steps, at_once):
         n = min(at_once, steps - first)
-        decoding, drawn = _advance(model, decoding, n, size=at_once, sampler=sampler, feedback=feedback)
+        decoding, drawn = _advance(model, decoding, n, size=size, sampler=sampler, feedback=feedback)
         yield jax.tree.map(lambda x, n=n: x[:n], drawn)
 
 
